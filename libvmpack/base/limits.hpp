@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every length that is read from a file, a socket or a child is held against one of these before memory is taken.
+#pragma once
+
+#include <cstdint>
+
+#include "libvmpack/base/units.hpp"
+
+namespace vmpack::limits {
+
+inline constexpr std::uint64_t kImageBytesMax = 16 * kTiB;
+
+inline constexpr std::uint64_t kObjectBytesMax = 1 * kMiB;
+inline constexpr std::uint64_t kFrameRawBytesMax = 4 * kMiB;
+inline constexpr std::uint64_t kFrameStoredBytesMax = kFrameRawBytesMax + 64 * kKiB;
+inline constexpr std::uint32_t kFrameObjectsMax = 8192;
+inline constexpr std::uint32_t kFrameBasesMax = 16;
+
+inline constexpr std::uint64_t kPackBytesMax = 1 * kGiB;
+inline constexpr std::uint64_t kPackTableBytesMax = 256 * kMiB;
+
+/// Root, directory or page of a block map. Typical ones stay under 64 KiB; docs/decisions/0002-block-map.md.
+inline constexpr std::uint64_t kMapNodeBytesMax = kFrameRawBytesMax;
+inline constexpr std::uint64_t kMapRootBytesMax = 4 * kMiB;
+
+inline constexpr std::uint64_t kFileTableRootBytesMax = 64 * kMiB;
+inline constexpr std::uint64_t kFileTablePageBytesMax = kFrameRawBytesMax;
+
+inline constexpr std::uint64_t kPlacesHeaderBytesMax = 64 * kMiB;
+inline constexpr std::uint64_t kIndexHeaderBytesMax = 1 * kGiB;
+inline constexpr std::uint64_t kIndexFileBytesMax = 16 * kGiB;
+
+inline constexpr std::uint64_t kJsonBytesMax = 64 * kMiB;
+inline constexpr std::uint64_t kReferencePartBytesMax = 128;
+inline constexpr std::uint64_t kLabelBytesMax = 4 * kKiB;
+
+/// What inspection may claim about one image.
+inline constexpr std::uint64_t kVolumesMax = 256;
+inline constexpr std::uint64_t kFilesMax = 64'000'000;
+inline constexpr std::uint64_t kPathBytesMax = 4096;
+inline constexpr std::uint64_t kFileExtentsMax = 4'000'000;
+
+}  // namespace vmpack::limits

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// What inspection found on an image. A hint about where to cut, never a statement about what is stored: everything
+// here comes from hostile input, and whoever uses it must bear wrong, overlapping and out-of-range values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "libvmpack/base/units.hpp"
+
+namespace vmpack {
+
+/// Values as in formats/file_table.fbs.
+enum class FileType : std::uint8_t { kUnknown, kRegular, kDirectory, kSymlink, kCharDevice, kBlockDevice, kFifo, kSocket };
+
+/// A run of a file's content on the disk. Offsets in bytes; disk_offset counts from the start of the image.
+struct FileExtent {
+  std::uint64_t file_offset = 0;
+  std::uint64_t disk_offset = 0;
+  std::uint64_t length = 0;
+};
+
+struct FileEntry {
+  std::string path;  ///< absolute in its volume, "/etc/fstab"; bytes as the file system has them
+  FileType type = FileType::kUnknown;
+  std::uint16_t mode = 0;  ///< permission bits with setuid, setgid, sticky
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint64_t inode = 0;
+  std::int64_t modified_ns = 0;  ///< since 1970
+  std::uint64_t size = 0;
+  std::string target;  ///< of a symlink
+  /// Mapped, written content in file order; holes and unwritten (preallocated) extents are left out. Empty for a file
+  /// whose content is not in blocks of its own (inline, encrypted, compressed by the file system).
+  /// Of several hard links only the first path in order carries extents.
+  std::vector<FileExtent> extents;
+};
+
+struct Volume {
+  ByteRange range;            ///< in the image
+  std::uint32_t number = 0;   ///< partition number; 0 where the whole disk is the volume
+  std::string type;           ///< "ext4", "swap", "xfs", "bios-boot", ...; empty when nothing recognised it
+  std::string partition_type; ///< GPT type GUID or MBR type ("0x83"); empty where there is no table
+  std::string label;
+  std::string uuid;
+  std::uint64_t block_bytes = 0;     ///< file-system block size, 0 when not known
+  bool inspected = false;            ///< files and free space below are known; otherwise the volume is opaque
+  bool dirty = false;                ///< not cleanly unmounted
+  std::string warning;               ///< why it could not be inspected, for people; empty when it could or need not
+  std::vector<ByteRange> free;       ///< in the image, sorted: what the file system calls free
+  std::vector<FileEntry> files;      ///< sorted by path
+};
+
+struct Layout {
+  std::uint64_t image_bytes = 0;
+  std::string table;             ///< "gpt", "mbr", or empty
+  std::string disk_uuid;
+  std::vector<Volume> volumes;   ///< sorted by offset
+};
+
+}  // namespace vmpack
