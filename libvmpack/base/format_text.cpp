@@ -4,10 +4,34 @@
 #include <fmt/chrono.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 
 namespace vmpack {
+namespace {
+
+// Bytes of the character that `text` begins with; 0 when it is a control character or invalid UTF-8 (RFC 3629: no
+// overlong forms, no surrogates, nothing over U+10FFFF).
+std::size_t good_sequence_bytes(std::string_view text) {
+  const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return lead >= 0x20 && lead != 0x7f ? 1 : 0;
+  const std::size_t length = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+  if (length == 0 || length > text.size()) return 0;
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0U) != 0x80) return 0;
+  }
+  const unsigned char second = byte(1);
+  // C1 control characters are valid UTF-8 and drive some terminals.
+  const bool control = lead == 0xc2 && second < 0xa0;
+  const bool overlong = (lead == 0xe0 && second < 0xa0) || (lead == 0xf0 && second < 0x90);
+  const bool surrogate = lead == 0xed && second >= 0xa0;
+  const bool over_maximum = lead == 0xf4 && second >= 0x90;
+  return control || overlong || surrogate || over_maximum ? 0 : length;
+}
+
+}  // namespace
 
 std::string format_bytes(std::uint64_t bytes) {
   static constexpr std::array<std::string_view, 6> kUnits = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -40,21 +64,14 @@ std::string format_time(std::int64_t seconds) {
 std::string printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    std::size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3
-                         : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
-    bool good = length > 0 && i + length <= text.size() && lead >= 0x20 && lead != 0x7f;
-    for (std::size_t k = 1; good && k < length; ++k) good = (static_cast<unsigned char>(text[i + k]) & 0xc0U) == 0x80;
-    // C1 control characters are valid UTF-8 and drive some terminals.
-    if (good && length == 2 && lead == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0) good = false;
-    if (good) {
-      out.append(text.substr(i, length));
-      i += length;
+  while (!text.empty()) {
+    const std::size_t length = good_sequence_bytes(text);
+    if (length > 0) {
+      out.append(text.substr(0, length));
     } else {
       out.push_back('?');
-      ++i;
     }
+    text.remove_prefix(std::max<std::size_t>(length, 1));
   }
   return out;
 }

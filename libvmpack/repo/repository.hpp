@@ -66,7 +66,7 @@ class Repository {
   /// Reads and checks a manifest.
   [[nodiscard]] Manifest manifest(const SnapshotDigest& snapshot) const;
 
-  /// A note's JSON text (sealed object), or nullopt. `kind` as in "os".
+  /// The JSON text of a note, or nullopt. `kind` is a path below the snapshot's notes, as in "os/facts". Throws kDamaged.
   [[nodiscard]] std::optional<std::string> note(const SnapshotDigest& snapshot, std::string_view kind) const;
   /// Writes a note, replacing an older one. `object_text` is a JSON object.
   void put_note(const SnapshotDigest& snapshot, std::string_view kind, std::string_view object_text) const;

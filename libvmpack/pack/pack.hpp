@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packs: immutable files of frames with tables that describe them. Format: formats/pack.md.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "libvmpack/base/bytes.hpp"
+#include "libvmpack/base/digest.hpp"
+#include "libvmpack/pack/frame.hpp"
+#include "libvmpack/store/store.hpp"
+
+namespace vmpack {
+
+/// An object's identity and length.
+struct ObjectRecord {
+  ObjectDigest digest;
+  std::uint32_t bytes = 0;
+};
+
+/// Where a frame lies now.
+struct FrameLocation {
+  PackDigest pack;
+  std::uint64_t offset = 0;
+  std::uint32_t stored_bytes = 0;
+
+  friend bool operator==(const FrameLocation&, const FrameLocation&) = default;
+};
+
+/// "packs/ab/ab12….pack".
+[[nodiscard]] std::string pack_key(const PackDigest& pack);
+
+/// Gathers frames for one pack, in memory. Not for use by two threads at once.
+class PackBuilder {
+ public:
+  PackBuilder();
+
+  /// Takes the frame; returns its offset in the pack to be. `objects` in the frame's order, as many as it says.
+  std::uint64_t add(EncodedFrame frame, std::span<const ObjectRecord> objects);
+
+  /// Size that the frames have so far.
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+  [[nodiscard]] bool empty() const { return frames_.empty(); }
+
+  /// Writes the pack to `store`, durable on return; nothing happens when the very same pack is there.
+  PackDigest write(Store& store);
+
+ private:
+  std::vector<EncodedFrame> frames_;  // `stored` moved to parts_
+  std::vector<Bytes> parts_;
+  std::vector<ObjectRecord> objects_;
+  std::uint64_t bytes_ = 0;
+};
+
+/// A frame as a pack's tables tell it.
+struct PackFrame {
+  FrameDigest digest;
+  std::uint64_t offset = 0;
+  std::uint32_t stored_bytes = 0;
+  std::uint32_t raw_bytes = 0;
+  std::uint32_t first_object = 0;
+  std::uint32_t object_count = 0;
+  ObjectClass object_class = ObjectClass::kOpaque;
+};
+
+struct PackTables {
+  std::vector<PackFrame> frames;      ///< contiguous, in order of offset
+  std::vector<ObjectRecord> objects;  ///< in frame order
+};
+
+/// Reads and checks head, trailer and both tables of a pack (but no frame). Throws kDamaged, kUnsupported, kLimit,
+/// kNotFound.
+[[nodiscard]] PackTables read_pack_tables(Store& store, const PackDigest& pack);
+
+/// Reads a frame and checks it. Errors name pack and offset.
+[[nodiscard]] std::shared_ptr<const DecodedFrame> read_frame(Store& store, const FrameDigest& digest,
+                                                             const FrameLocation& location);
+
+/// Byte offsets of objects in their decoded frame, from their lengths.
+[[nodiscard]] std::uint64_t next_object_offset(std::uint64_t offset, std::uint64_t bytes);
+
+}  // namespace vmpack

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes a snapshot back as an image: every frame decoded once, in parallel, zeros left out.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "libvmpack/base/bytes.hpp"
+#include "libvmpack/base/digest.hpp"
+#include "libvmpack/base/progress.hpp"
+#include "libvmpack/repo/repository.hpp"
+
+namespace vmpack {
+
+/// Where a restored image goes. What is not written reads as zeros.
+class ImageSink {
+ public:
+  ImageSink() = default;
+  ImageSink(const ImageSink&) = delete;
+  ImageSink& operator=(const ImageSink&) = delete;
+  virtual ~ImageSink() = default;
+
+  /// Any thread, in any order; ranges do not overlap and lie inside the image.
+  virtual void write(std::uint64_t offset, ByteView bytes) = 0;
+  /// After the last write: makes it durable and gives it its name. Without this call nothing stays behind.
+  virtual void finish() = 0;
+};
+
+/// A sparse raw file, written under a temporary name beside `path` and renamed by finish(). kAlreadyExists when `path`
+/// exists, unless `replace`.
+[[nodiscard]] std::unique_ptr<ImageSink> open_raw_sink(const std::string& path, std::uint64_t image_bytes, bool replace);
+
+struct RestoreResult {
+  std::uint64_t image_bytes = 0;
+  std::uint64_t data_bytes = 0;    ///< written
+  std::uint64_t stored_bytes = 0;  ///< read from packs
+};
+
+/// Reads all of `snapshot` into `sink` on `threads` threads, and finishes it. Throws kDamaged before finish(), so that a
+/// damaged repository leaves no image behind.
+RestoreResult restore(const Repository& repository, const SnapshotDigest& snapshot, ImageSink& sink, unsigned threads,
+                      Progress& progress);
+
+}  // namespace vmpack

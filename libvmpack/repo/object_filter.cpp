@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/repo/object_filter.hpp"
+
+#include <array>
+
+#include "libvmpack/base/units.hpp"
+
+namespace vmpack {
+namespace {
+
+constexpr std::uint64_t kBitsPerDigest = 10;
+constexpr std::array<std::uint32_t, 8> kSalts = {0x47b6137bU, 0x44974d91U, 0x8824ad5bU, 0xa2b7289dU,
+                                                 0x705495c7U, 0x2df1424bU, 0x9efc4947U, 0x5c6bfb31U};
+
+std::uint64_t word_at(const Digest& digest, std::size_t at) {
+  std::uint64_t value;
+  std::memcpy(&value, digest.bytes.data() + at, sizeof(value));
+  return value;
+}
+
+/// The eight bits, one in each 32-bit lane, that stand for a digest in its block.
+std::array<std::uint64_t, kFilterBlockWords> mask_of(const Digest& digest) {
+  const auto key = static_cast<std::uint32_t>(word_at(digest, 16));
+  std::array<std::uint64_t, kFilterBlockWords> mask{};
+  for (std::size_t lane = 0; lane < kSalts.size(); ++lane) {
+    const std::uint32_t bit = (key * kSalts[lane]) >> 27U;
+    mask[lane / 2] |= std::uint64_t{1} << (bit + 32 * (lane % 2));
+  }
+  return mask;
+}
+
+std::size_t block_of(std::size_t words, const Digest& digest) {
+  const std::uint64_t blocks = words / kFilterBlockWords;
+  return static_cast<std::size_t>(word_at(digest, 8) % blocks) * kFilterBlockWords;
+}
+
+}  // namespace
+
+std::vector<std::uint64_t> make_filter(std::uint64_t count) {
+  return std::vector<std::uint64_t>(kFilterBlockWords * std::max<std::uint64_t>(1, divide_up(count * kBitsPerDigest, 256)));
+}
+
+void filter_insert(std::span<std::uint64_t> filter, const Digest& digest) {
+  const auto mask = mask_of(digest);
+  const std::size_t block = block_of(filter.size(), digest);
+  for (std::size_t i = 0; i < mask.size(); ++i) filter[block + i] |= mask[i];
+}
+
+bool filter_may_contain(std::span<const std::uint64_t> filter, const Digest& digest) {
+  if (filter.size() < kFilterBlockWords) return true;
+  const auto mask = mask_of(digest);
+  const std::size_t block = block_of(filter.size(), digest);
+  for (std::size_t i = 0; i < mask.size(); ++i) {
+    if ((filter[block + i] & mask[i]) != mask[i]) return false;
+  }
+  return true;
+}
+
+}  // namespace vmpack

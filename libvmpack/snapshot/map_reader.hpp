@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fetches the nodes of one snapshot's block map from a store. Keeps nothing but root and places.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "libvmpack/snapshot/block_map.hpp"
+#include "libvmpack/snapshot/places.hpp"
+#include "libvmpack/store/store.hpp"
+
+namespace vmpack {
+
+/// Any thread.
+class MapReader {
+ public:
+  /// Reads the root and the header of the places. Throws kNotFound, kDamaged, kUnsupported.
+  MapReader(Store& store, const SnapshotDigest& snapshot, const MapDigest& map);
+
+  [[nodiscard]] const MapRoot& root() const { return root_; }
+  [[nodiscard]] const Places& places() const { return *places_; }
+
+  /// The directory with that number, or nullopt where all it would cover is zero.
+  [[nodiscard]] std::optional<MapDirectory> directory(std::uint64_t number) const;
+  /// The page in `frame`, one of a directory's children.
+  [[nodiscard]] MapPage page(const FrameDigest& frame) const;
+  [[nodiscard]] std::shared_ptr<const DecodedFrame> frame(const FrameDigest& digest) const {
+    return read_placed_frame(store_, *places_, digest);
+  }
+
+  /// Calls for every page, in order, with the byte offset of its region in the image.
+  void for_each_page(const std::function<void(std::uint64_t region_start, const MapPage& page)>& each) const;
+
+ private:
+  Store& store_;
+  MapRoot root_;
+  std::unique_ptr<Places> places_;
+};
+
+}  // namespace vmpack

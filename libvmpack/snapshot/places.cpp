@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/snapshot/places.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "formats/places_generated.h"
+#include "libvmpack/base/checksum.hpp"
+#include "libvmpack/base/envelope.hpp"
+#include "libvmpack/base/error.hpp"
+#include "libvmpack/base/flatbuffer.hpp"
+#include "libvmpack/base/limits.hpp"
+#include "libvmpack/base/units.hpp"
+
+namespace vmpack {
+namespace {
+
+constexpr std::uint32_t kBlockPlaces = 512;
+static_assert(sizeof(fb::Place) == 24);
+
+Error damaged(std::string_view where, std::string_view what) {
+  return {ErrorCode::kDamaged, fmt::format("{} is damaged: {}", where, what),
+          "restore the file from a copy of the repository, or ingest the image again"};
+}
+
+}  // namespace
+
+std::string places_key(const SnapshotDigest& snapshot) { return fmt::format("places/{}", snapshot.hex()); }
+
+Bytes encode_places(const SnapshotDigest& snapshot, std::vector<FramePlace> places) {
+  const auto order = [](const FramePlace& place) {
+    return std::tuple(place.frame.prefix(), place.location.pack.bytes, place.location.offset);
+  };
+  std::ranges::sort(places, {}, order);
+  const auto duplicates = std::ranges::unique(places, {}, order);
+  places.erase(duplicates.begin(), duplicates.end());
+
+  std::vector<PackDigest> packs;
+  packs.reserve(places.size());
+  for (const FramePlace& place : places) packs.push_back(place.location.pack);
+  std::ranges::sort(packs);
+  const auto same = std::ranges::unique(packs);
+  packs.erase(same.begin(), same.end());
+
+  std::vector<fb::Place> body;
+  body.reserve(places.size());
+  for (const FramePlace& place : places) {
+    const auto pack = std::ranges::lower_bound(packs, place.location.pack) - packs.begin();
+    body.emplace_back(place.frame.prefix(), place.location.offset, place.location.stored_bytes,
+                      static_cast<std::uint32_t>(pack));
+  }
+  std::vector<std::uint64_t> checksums;
+  std::vector<std::uint64_t> fences;
+  for (std::size_t at = 0; at < body.size(); at += kBlockPlaces) {
+    const auto block = std::span(body).subspan(at, std::min<std::size_t>(kBlockPlaces, body.size() - at));
+    checksums.push_back(xxh3(std::as_bytes(block)));
+    fences.push_back(block.front().prefix());
+  }
+  std::vector<fb::Digest> pack_structs;
+  pack_structs.reserve(packs.size());
+  for (const PackDigest& pack : packs) pack_structs.push_back(to_flatbuffer(pack));
+
+  flatbuffers::FlatBufferBuilder builder;
+  const auto packs_offset = builder.CreateVectorOfStructs(pack_structs);
+  const auto checksums_offset = builder.CreateVector(checksums);
+  const auto fences_offset = builder.CreateVector(fences);
+  const fb::Digest snapshot_struct = to_flatbuffer(snapshot);
+  builder.Finish(fb::CreatePlacesHeader(builder, &snapshot_struct, packs_offset, body.size(), kBlockPlaces,
+                                        checksums_offset, fences_offset));
+  const ByteView body_bytes = std::as_bytes(std::span(body));
+  Bytes bytes = make_envelope(FileKind::kPlaces, buffer_bytes(builder), body_bytes.size());
+  append(bytes, body_bytes);
+  return bytes;
+}
+
+std::unique_ptr<Places> Places::open(Store& store, const SnapshotDigest& snapshot) {
+  std::unique_ptr<Places> places(new Places(store));
+  places->key_ = places_key(snapshot);
+  const std::string& key = places->key_;
+  const auto stat = store.stat(key);
+  if (!stat) throw Error(ErrorCode::kNotFound, fmt::format("{}/{} is missing", store.location(), key));
+  Bytes start(std::min<std::uint64_t>(stat->bytes, kEnvelopeBytes));
+  store.get_range(key, 0, start);
+  const Envelope envelope = parse_envelope(start, FileKind::kPlaces, key, limits::kPlacesHeaderBytesMax);
+  if (stat->bytes != body_offset(envelope) + envelope.body_bytes) throw damaged(key, "its length is wrong");
+  Bytes header(body_offset(envelope) - kEnvelopeBytes);
+  store.get_range(key, kEnvelopeBytes, header);
+  if (!is_zero(ByteView(header).subspan(envelope.header_bytes))) throw damaged(key, "its padding is not zero");
+  header.resize(envelope.header_bytes);
+  check_header(envelope, header, key);
+
+  const auto* stored = verified_root<fb::PlacesHeader>(header, key);
+  if (from_flatbuffer(*stored->snapshot()) != snapshot) throw damaged(key, "it belongs to another snapshot");
+  places->body_offset_ = body_offset(envelope);
+  places->count_ = stored->place_count();
+  places->block_places_ = stored->block_places();
+  for (const fb::Digest* pack : structs(stored->packs())) places->packs_.emplace_back(from_flatbuffer(*pack));
+  for (const std::uint64_t checksum : structs(stored->block_checksums())) places->checksums_.push_back(checksum);
+  for (const std::uint64_t fence : structs(stored->fences())) places->fences_.push_back(fence);
+  if (places->block_places_ == 0 || places->block_places_ > 65536 ||
+      envelope.body_bytes / sizeof(fb::Place) != places->count_ || envelope.body_bytes % sizeof(fb::Place) != 0 ||
+      places->checksums_.size() != divide_up(places->count_, places->block_places_) ||
+      places->fences_.size() != places->checksums_.size()) {
+    throw damaged(key, "its counts do not fit");
+  }
+  return places;
+}
+
+std::shared_ptr<const Places::Block> Places::block(std::size_t number) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = blocks_.find(number); found != blocks_.end()) return found->second;
+  }
+  const std::uint64_t first = std::uint64_t{number} * block_places_;
+  const std::size_t entries = std::min<std::uint64_t>(block_places_, count_ - first);
+  std::vector<std::byte> bytes(entries * sizeof(fb::Place));
+  store_.get_range(key_, body_offset_ + first * sizeof(fb::Place), bytes);
+  if (xxh3(bytes) != checksums_[number]) throw damaged(key_, fmt::format("the checksum of block {} is wrong", number));
+  auto block = std::make_shared<Block>();
+  block->reserve(entries);
+  for (std::size_t i = 0; i < entries; ++i) {
+    const auto place = read_struct<fb::Place>(ByteView(bytes).subspan(i * sizeof(fb::Place)));
+    if (place.pack() >= packs_.size()) throw damaged(key_, "a place names a pack that is not listed");
+    block->push_back({place.prefix(), place.offset(), place.stored_bytes(), place.pack()});
+  }
+  const std::lock_guard lock(mutex_);
+  return blocks_.try_emplace(number, std::move(block)).first->second;
+}
+
+std::vector<FrameLocation> Places::find(const FrameDigest& frame) const {
+  const std::uint64_t prefix = frame.prefix();
+  std::vector<FrameLocation> found;
+  // The first place with this prefix may lie in the block before the first fence that is not below it.
+  auto number = static_cast<std::size_t>(std::ranges::lower_bound(fences_, prefix) - fences_.begin());
+  if (number > 0) --number;
+  for (; number < fences_.size() && fences_[number] <= prefix; ++number) {
+    const auto entries = block(number);
+    const auto range = std::ranges::equal_range(*entries, prefix, {}, &Entry::prefix);
+    for (const Entry& entry : range) found.push_back({packs_[entry.pack], entry.offset, entry.stored_bytes});
+  }
+  return found;
+}
+
+void Places::check_all() const {
+  for (std::size_t number = 0; number < checksums_.size(); ++number) static_cast<void>(block(number));
+}
+
+std::shared_ptr<const DecodedFrame> read_placed_frame(Store& store, const Places& places, const FrameDigest& frame) {
+  const std::vector<FrameLocation> locations = places.find(frame);
+  for (std::size_t i = 0; i < locations.size(); ++i) {
+    try {
+      return read_frame(store, frame, locations[i]);
+    } catch (const Error& error) {
+      // Another frame may begin with the same eight bytes, and a copy may lie elsewhere: the last one's error counts.
+      if (i + 1 == locations.size()) throw;
+    }
+  }
+  throw damaged(places.key(), fmt::format("it has no place for the frame {}", frame.hex()));
+}
+
+}  // namespace vmpack
