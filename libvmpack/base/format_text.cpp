@@ -11,8 +11,8 @@
 namespace vmpack {
 namespace {
 
-// Bytes of the character that `text` begins with; 0 when it is a control character or invalid UTF-8 (RFC 3629: no
-// overlong forms, no surrogates, nothing over U+10FFFF).
+// Bytes of the character that `text` begins with; 0 when it is a control character or invalid UTF-8 (RFC
+// 3629: no overlong forms, no surrogates, nothing over U+10FFFF).
 std::size_t good_sequence_bytes(std::string_view text) {
   const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);
