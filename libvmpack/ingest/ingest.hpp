@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// From an image to a snapshot: the pipeline behind `vmpack ingest`.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "libvmpack/base/progress.hpp"
+#include "libvmpack/ingest/packer.hpp"
+#include "libvmpack/inspect/layout.hpp"
+#include "libvmpack/repo/repository.hpp"
+#include "libvmpack/source/source.hpp"
+
+namespace vmpack {
+
+struct IngestOptions {
+  int level = 3;  ///< zstd's
+  std::map<std::string, std::string> labels;
+  bool force = false;  ///< move the reference if it exists
+};
+
+struct IngestResult {
+  SnapshotDigest snapshot;
+  Manifest manifest;
+  PackStatistics added;
+  std::uint64_t objects = 0;
+  std::uint64_t files_rejected = 0;
+  double seconds = 0;
+};
+
+/// Packs all of `source` along `layout` and commits it as `name`: packs, then the index of what is new, block map and
+/// file table, places, manifest, and the reference last, each durable before the next. Killed at any moment, it leaves a
+/// valid repository. The same image, parameters and repository give the same bytes at any number of threads.
+/// Throws kAlreadyExists before anything is read when `name` exists and `force` is not set.
+IngestResult ingest(const Repository& repository, Source& source, const Layout& layout, const ReferenceName& name,
+                    const IngestOptions& options, Progress& progress);
+
+/// Bytes of the image by class as the plan for `layout` has them, zeros left out: what `vmpack inspect` tells.
+[[nodiscard]] std::array<ClassStatistics, kObjectClassCount> measure_classes(Source& source, const Layout& layout,
+                                                                             Progress& progress);
+
+}  // namespace vmpack

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns cut objects into stored ones: dedup, frames, packs, the index of what is new, and where the image's bytes are.
+#pragma once
+
+#include <cstdint>
+#include <future>
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "libvmpack/base/digest.hpp"
+#include "libvmpack/ingest/window.hpp"
+#include "libvmpack/pack/pack.hpp"
+#include "libvmpack/repo/object_index.hpp"
+#include "libvmpack/repo/repository.hpp"
+#include "libvmpack/snapshot/block_map.hpp"
+#include "libvmpack/snapshot/places.hpp"
+
+namespace vmpack {
+
+/// What an ingest added to the repository.
+struct PackStatistics {
+  std::uint64_t objects_new = 0;
+  std::uint64_t bytes_new = 0;     ///< of new objects, before compression
+  std::uint64_t frames_new = 0;
+  std::uint64_t stored_bytes = 0;  ///< of new frames, as stored
+  std::uint64_t packs_new = 0;
+};
+
+/// A frame to be: new objects of one class in the order they will lie in it.
+struct FramePlan {
+  std::uint32_t number = 0;              ///< among all frames that the snapshot uses
+  ObjectClass object_class = ObjectClass::kOpaque;
+  std::vector<std::uint32_t> objects;    ///< in window.objects
+  std::vector<ObjectRecord> records;
+  EncodedFrame encoded;                  ///< after encode()
+};
+
+/// The serial heart of an ingest. plan() is called for one window after the other, and so is store(), in the same order;
+/// the two may run at the same time for different windows, and encode() for several. The rest comes after the windows.
+class Packer {
+ public:
+  Packer(const Repository& repository, const ObjectIndex& index, int level);
+
+  /// Decides for each object whether it is new, and in which frame it will lie. Records the image's segments.
+  std::vector<FramePlan> plan(const Window& window, std::span<const std::uint64_t> order);
+  /// Compresses, on all cores.
+  void encode(const Window& window, std::vector<FramePlan>& frames) const;
+  /// Takes the frames into the pack being built, and writes packs that are full.
+  void store(std::vector<FramePlan> frames);
+
+  /// Stores `bytes` as one object in a frame of its own, or finds it stored. For map nodes and file-table pages.
+  FrameDigest store_single(ObjectClass object_class, Bytes bytes);
+
+  /// Writes the last pack, then the index of what is new. After it, places() is complete.
+  void finish();
+
+  /// Segments of the image, sorted by disk offset, and the digests of the frames they name. Valid after the last store().
+  [[nodiscard]] std::vector<MapSegment> take_segments();
+  [[nodiscard]] std::vector<FrameDigest> frame_digests() const;
+  [[nodiscard]] std::vector<FramePlace> places() const;
+  [[nodiscard]] const PackStatistics& statistics() const { return statistics_; }
+
+ private:
+  struct Spot {
+    std::uint32_t frame;
+    std::uint32_t offset;
+  };
+  struct Frame {
+    FrameDigest digest;
+    FrameLocation location;
+  };
+  /// A frame that this ingest made: what store() knows and plan() must not touch.
+  struct MadeFrame {
+    std::uint32_t number;
+    Frame frame;
+  };
+  /// A frame in the pack being built or written.
+  struct PendingFrame {
+    std::size_t made;  // in made_
+    std::uint64_t offset;
+    std::uint32_t stored_bytes;
+    std::vector<ObjectRecord> objects;
+  };
+  struct WrittenPack {
+    PackDigest digest;
+    std::vector<PendingFrame> frames;
+  };
+
+  std::optional<Spot> find_stored(const ObjectDigest& digest);
+  void add_segments(const Window& window, const CutObject& object, Spot spot);
+  std::uint32_t new_frame();
+  void add_to_pack(FramePlan frame);
+  void start_write();
+  void wait_for_write();
+
+  const Repository& repository_;
+  const ObjectIndex& index_;
+  int level_;
+  std::vector<Frame> frames_;  // by number; those in made_ are not filled in here
+  std::vector<MadeFrame> made_;
+  std::unordered_map<ObjectDigest, Spot, DigestHash> spots_;
+  std::unordered_map<FrameDigest, std::uint32_t, DigestHash> stored_frames_;
+  std::vector<MapSegment> segments_;
+  std::unique_ptr<PackBuilder> pack_;
+  std::vector<PendingFrame> pending_;
+  std::future<WrittenPack> write_;
+  ObjectIndexBuilder new_index_;
+  PackStatistics statistics_;
+};
+
+}  // namespace vmpack

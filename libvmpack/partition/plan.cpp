@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/partition/plan.hpp"
+
+#include <algorithm>
+
+#include "libvmpack/partition/classify.hpp"
+
+namespace vmpack {
+namespace {
+
+/// Disk sectors that a part asks for.
+struct Claim {
+  ByteRange range;
+  std::uint32_t part = 0;
+};
+
+bool is_sound(const FileExtent& extent, std::uint64_t image_bytes) {
+  return extent.length > 0 && extent.disk_offset % kSectorBytes == 0 && extent.disk_offset <= image_bytes &&
+         extent.length <= image_bytes - extent.disk_offset && extent.file_offset <= UINT64_MAX / 2;
+}
+
+/// Splits one file into parts: at holes, and at multiples of kPartBytesMax. Empty when its extents make no sense.
+class FilePartBuilder {
+ public:
+  FilePartBuilder(const FileEntry& file, std::uint32_t volume, std::uint32_t number, std::uint32_t whole_bytes_max)
+      : file_(file) {
+    proto_.object_class = classify_file(file);
+    proto_.cutting = file.size <= whole_bytes_max ? Cutting::kWhole : Cutting::kContentDefined;
+    proto_.volume = volume;
+    proto_.file = number;
+  }
+
+  std::vector<Part> build(std::uint64_t image_bytes) {
+    std::uint64_t next = 0;
+    for (const FileExtent& extent : file_.extents) {
+      if (!is_sound(extent, image_bytes) || extent.file_offset < next) return {};
+      next = extent.file_offset + extent.length;
+      if (extent.file_offset >= file_.size) continue;
+      if (!add(extent.file_offset, extent.disk_offset, std::min(extent.length, file_.size - extent.file_offset))) return {};
+    }
+    return std::move(parts_);
+  }
+
+ private:
+  /// False when content would continue behind a piece that ends within a sector.
+  bool add(std::uint64_t file_offset, std::uint64_t disk_offset, std::uint64_t length) {
+    while (length > 0) {
+      const bool continues = !parts_.empty() && parts_.back().file_offset + parts_.back().bytes == file_offset &&
+                             file_offset % kPartBytesMax != 0;
+      if (!continues) {
+        parts_.push_back(proto_);
+        parts_.back().file_offset = file_offset;
+      } else if (parts_.back().bytes % kSectorBytes != 0) {
+        return false;
+      }
+      Part& part = parts_.back();
+      const std::uint64_t piece = std::min(length, kPartBytesMax - file_offset % kPartBytesMax);
+      const std::uint64_t sectors = round_up(piece, kSectorBytes);
+      if (!part.ranges.empty() && part.ranges.back().end() == disk_offset) {
+        part.ranges.back().length += sectors;
+      } else {
+        part.ranges.push_back({disk_offset, sectors});
+      }
+      part.bytes += piece;
+      file_offset += piece;
+      disk_offset += piece;
+      length -= piece;
+    }
+    return true;
+  }
+
+  const FileEntry& file_;
+  Part proto_;
+  std::vector<Part> parts_;
+};
+
+std::vector<Part> file_parts(const Layout& layout, std::uint64_t image_bytes, std::uint32_t whole_bytes_max,
+                             std::uint64_t& rejected) {
+  std::vector<Part> parts;
+  for (std::uint32_t v = 0; v < layout.volumes.size(); ++v) {
+    const Volume& volume = layout.volumes[v];
+    for (std::uint32_t f = 0; f < volume.files.size(); ++f) {
+      const FileEntry& file = volume.files[f];
+      if (file.type != FileType::kRegular || file.extents.empty() || file.size == 0) continue;
+      auto pieces = FilePartBuilder(file, v, f, whole_bytes_max).build(image_bytes);
+      if (pieces.empty()) ++rejected;
+      std::ranges::move(pieces, std::back_inserter(parts));
+    }
+  }
+  return parts;
+}
+
+std::vector<Claim> claims_of(const std::vector<Part>& parts) {
+  std::vector<Claim> claims;
+  for (std::uint32_t i = 0; i < parts.size(); ++i) {
+    for (const ByteRange& range : parts[i].ranges) claims.push_back({range, i});
+  }
+  std::ranges::sort(claims, {}, [](const Claim& claim) { return std::pair(claim.range.offset, claim.part); });
+  return claims;
+}
+
+/// Drops parts that claim what another has: of those left no two overlap. One pass is enough, because a claim that
+/// meets any earlier one which stands ends its part.
+void drop_overlapping(std::vector<Part>& parts, std::uint64_t& rejected) {
+  std::vector<bool> dropped(parts.size());
+  std::uint64_t taken_until = 0;
+  for (const Claim& claim : claims_of(parts)) {
+    if (dropped[claim.part]) continue;
+    if (claim.range.offset < taken_until) {
+      dropped[claim.part] = true;
+      ++rejected;
+    } else {
+      taken_until = claim.range.end();
+    }
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (dropped[i]) continue;
+    if (kept != i) parts[kept] = std::move(parts[i]);
+    ++kept;
+  }
+  parts.resize(kept);
+}
+
+/// A stretch of the disk whose bytes, where no file has them, are of one kind.
+struct Zone {
+  ByteRange range;
+  ObjectClass object_class = ObjectClass::kBoot;
+  Cutting cutting = Cutting::kFixed;
+};
+
+Zone zone_of(const Volume& volume) {
+  if (volume.inspected) return {volume.range, ObjectClass::kFsMetadata, Cutting::kFixed};
+  if (volume.type == "swap") return {volume.range, ObjectClass::kSwap, Cutting::kContentDefined};
+  if (volume.type == "bios-boot") return {volume.range, ObjectClass::kBoot, Cutting::kFixed};
+  return {volume.range, ObjectClass::kOpaque, Cutting::kContentDefined};
+}
+
+/// Zones that tile the whole image: volumes, the free space in them, and what lies between volumes.
+class ZoneBuilder {
+ public:
+  explicit ZoneBuilder(std::uint64_t image_bytes) : image_bytes_(image_bytes) {}
+
+  std::vector<Zone> build(const Layout& layout) {
+    std::vector<const Volume*> volumes;
+    for (const Volume& volume : layout.volumes) volumes.push_back(&volume);
+    std::ranges::stable_sort(volumes, {}, [](const Volume* volume) { return volume->range.offset; });
+    for (const Volume* volume : volumes) {
+      if (volume->range.offset % kSectorBytes != 0 || volume->range.offset < at_) continue;
+      add({volume->range.offset, 0}, ObjectClass::kBoot, Cutting::kFixed);
+      Zone zone = zone_of(*volume);
+      const std::uint64_t end = std::min(image_bytes_, volume->range.offset <= UINT64_MAX - volume->range.length
+                                                           ? volume->range.end()
+                                                           : image_bytes_);
+      for (const ByteRange& free : volume->free) {
+        if (!volume->inspected || free.offset < at_ || free.offset >= end || free.length > end - free.offset) continue;
+        if (free.offset % kSectorBytes != 0 || free.length % kSectorBytes != 0) continue;
+        add({free.offset, 0}, zone.object_class, zone.cutting);
+        add({at_, free.length}, ObjectClass::kFree, Cutting::kContentDefined);
+      }
+      add({end, 0}, zone.object_class, zone.cutting);
+    }
+    add({image_bytes_, 0}, ObjectClass::kBoot, Cutting::kFixed);
+    return std::move(zones_);
+  }
+
+ private:
+  /// Gives everything from where the last zone ended up to range.end() to one kind.
+  void add(ByteRange range, ObjectClass object_class, Cutting cutting) {
+    const std::uint64_t end = std::min(image_bytes_, round_down(range.end(), kSectorBytes));
+    if (end <= at_) return;
+    zones_.push_back({{at_, end - at_}, object_class, cutting});
+    at_ = end;
+  }
+
+  std::uint64_t image_bytes_;
+  std::uint64_t at_ = 0;
+  std::vector<Zone> zones_;
+};
+
+/// Parts for what no file claims: data ranges minus claims, split at zone borders and at multiples of kPartBytesMax.
+class RestBuilder {
+ public:
+  RestBuilder(std::vector<Zone> zones, std::vector<Part>& parts) : zones_(std::move(zones)), parts_(parts) {}
+
+  void build(std::span<const ByteRange> data, const std::vector<Claim>& claims) {
+    std::size_t claim = 0;
+    for (const ByteRange& range : data) {
+      std::uint64_t at = range.offset;
+      while (claim < claims.size() && claims[claim].range.end() <= at) ++claim;
+      for (std::size_t c = claim; c < claims.size() && claims[c].range.offset < range.end(); ++c) {
+        if (claims[c].range.offset > at) add(at, claims[c].range.offset);
+        at = std::max(at, claims[c].range.end());
+      }
+      if (at < range.end()) add(at, range.end());
+    }
+  }
+
+ private:
+  void add(std::uint64_t at, std::uint64_t end) {
+    while (at < end) {
+      while (zones_[zone_].range.end() <= at) ++zone_;
+      const Zone& zone = zones_[zone_];
+      const std::uint64_t in_zone = at - zone.range.offset;
+      const std::uint64_t stop =
+          std::min({end, zone.range.end(), zone.range.offset + round_down(in_zone, kPartBytesMax) + kPartBytesMax});
+      Part part;
+      part.object_class = zone.object_class;
+      part.cutting = zone.cutting;
+      part.bytes = stop - at;
+      part.ranges.push_back({at, stop - at});
+      parts_.push_back(std::move(part));
+      at = stop;
+    }
+  }
+
+  std::vector<Zone> zones_;
+  std::size_t zone_ = 0;
+  std::vector<Part>& parts_;
+};
+
+}  // namespace
+
+Plan make_plan(const Layout& layout, std::span<const ByteRange> data, std::uint32_t whole_file_bytes_max) {
+  Plan plan;
+  plan.parts = file_parts(layout, layout.image_bytes, whole_file_bytes_max, plan.files_rejected);
+  drop_overlapping(plan.parts, plan.files_rejected);
+  const std::vector<Claim> claims = claims_of(plan.parts);
+  RestBuilder(ZoneBuilder(layout.image_bytes).build(layout), plan.parts).build(data, claims);
+  std::ranges::sort(plan.parts, {}, [](const Part& part) { return part.ranges.front().offset; });
+  return plan;
+}
+
+}  // namespace vmpack
