@@ -103,7 +103,8 @@ clean_up() {
   local status=$?
   trap '' INT TERM HUP
   if [[ -n $installer ]]; then
-    kill "$installer" 2>/dev/null && wait "$installer" || true
+    kill "$installer" 2>/dev/null || true
+    wait "$installer" || true
   fi
   mountpoint -q "$root" && { umount -R "$root" || umount -R -l "$root"; }
   if [[ -s $log ]]; then
@@ -148,6 +149,10 @@ role_packages() {
   esac
 }
 
+own_release() {
+  sed -n 's/^VERSION_CODENAME=//p' /etc/os-release
+}
+
 # The Debian release that follows the given one.
 release_after() {
   case $1 in
@@ -160,7 +165,7 @@ release_after() {
 # Prints sources.list lines for the wanted release, made from the Debian sources that this machine's apt uses.
 sources_for() {
   local wanted=$1 own
-  own=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+  own=$(own_release)
   # shellcheck disable=SC2016 # apt-get's own placeholders
   apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
     awk -v own="$own" -v wanted="$wanted" '
@@ -173,7 +178,7 @@ sources_for() {
 }
 
 choose_release() {
-  codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+  codename=$(own_release)
   [[ -n $(sources_for "$codename") ]] || apt-get -qq update
   [[ $role != next ]] || codename=$(release_after "$codename")
   sources_for "$codename" >"$work/sources.list"
@@ -214,7 +219,7 @@ make_root() {
   root_uuid=$(uuid root)
   mke2fs -q -t ext4 -L root -U "$root_uuid" -m 1 -O '^metadata_csum_seed,^orphan_file' \
     -E "offset=$((root_lba * 512)),nodiscard,hash_seed=$(uuid hash)" "$disk" "$((root_sectors / 2))k" >>"$log" 2>&1
-  mount -o "loop,offset=$((root_lba * 512)),sizelimit=$((root_sectors * 512)),nodiscard" "$disk" "$root"
+  mount -o "loop,offset=$((root_lba * 512)),sizelimit=$((root_sectors * 512)),nodiscard,barrier=0" "$disk" "$root"
 }
 
 # Puts the archives that the role's last build used (or else base's) where apt looks for them.
@@ -249,7 +254,7 @@ PREFERENCES
 }
 
 install_packages() {
-  local options=() line include
+  local options=(--aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"') line include
   # How this machine's apt reaches its sources holds for mmdebstrap's apt too, but does not stay in the image.
   while read -r line; do
     options+=(--aptopt="$line")
@@ -257,9 +262,9 @@ install_packages() {
   include=$(role_packages | xargs | tr ' ' ,)
   fill_from_cache
   [[ $role == base-rebuilt ]] || hold_back_updates
-  mmdebstrap --mode=root --variant=apt --format=directory --include="$include" \
+  mmdebstrap --verbose --mode=root --variant=apt --format=directory --include="$include" \
     --skip=check/empty,download/empty,essential/unlink,cleanup/apt/cache,cleanup/reproducible \
-    --dpkgopt=force-unsafe-io --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --dpkgopt=force-unsafe-io \
     "${options[@]}" "$codename" "$root" "$work/sources.list" >>"$log" 2>&1 </dev/null &
   installer=$!
   wait "$installer" || die "mmdebstrap could not install $codename"
@@ -280,8 +285,10 @@ in_image() {
 }
 
 configure_system() {
-  # A user name and password in the machine's own sources are nobody else's business.
+  # What this machine's own network looks like does not belong in an image, least of all a password of its sources.
+  rm -f "$root"/etc/apt/sources.list.d/0000sources.list
   sed -E 's,(://)[^/@ ]*@,\1,' "$work/sources.list" >"$root/etc/apt/sources.list"
+  echo 'nameserver 10.0.2.3 # of QEMU'\''s user network' >"$root/etc/resolv.conf"
   uuid machine | tr -d - >"$root/etc/machine-id"
   echo "$role" >"$root/etc/hostname"
   printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost ip6-localhost\n' "$role" >"$root/etc/hosts"
@@ -306,11 +313,14 @@ configure_role() {
   esac
 }
 
-# The database files of a server that has been in use, not only the templates.
+# The database files of a server that has been in use, not only the templates. It listens on no network meanwhile:
+# this is the machine's own, where another server may run.
 fill_database() {
+  mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
+  # shellcheck disable=SC2016 # expands inside the image
   in_image sh -ec '
-    cluster=$(pg_lsclusters -h | head -n 1 | cut -d " " -f 1)
-    pg_ctlcluster "$cluster" main start
+    cluster=$(pg_lsclusters -h | cut -d " " -f 1)
+    pg_ctlcluster "$cluster" main start -- -o "-c listen_addresses="
     su postgres -c "createdb shop && pgbench -i -q -s 12 shop && pgbench -t 500 shop"
     pg_ctlcluster "$cluster" main stop'
 }
@@ -354,8 +364,7 @@ write_u64() {
 }
 
 finish_root() {
-  umount "$root/proc" "$root/dev"
-  umount "$root"
+  umount -R "$root"
   e2fsck -fn "$disk?offset=$((root_lba * 512))" >>"$log" 2>&1 || die 'the root file system is not clean'
 }
 
