@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which blocks of an ext2/3/4 file system belong to an inode, whatever nonsense its block map holds.
+#pragma once
+
+#include <ext2fs/ext2fs.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace vmpack {
+
+/// Blocks [logical, logical + count) of a file lie at `physical` onwards.
+struct BlockRun {
+  std::uint64_t logical = 0;
+  std::uint64_t physical = 0;
+  std::uint64_t count = 0;
+  bool written = true;  ///< false: preallocated, reads as zeros
+};
+
+struct BlockMap {
+  std::vector<BlockRun> runs;  ///< ascending and not overlapping in `logical`, all inside the file system
+  bool damaged = false;        ///< the map makes no sense from some point on; `runs` holds what came before
+};
+
+/// How much work a file system may cause: block maps that loop or multiply would otherwise keep us busy for
+/// ever.
+class WorkBudget {
+ public:
+  explicit WorkBudget(std::uint64_t steps) : left_(steps) {}
+  /// False when nothing is left.
+  bool spend(std::uint64_t steps = 1) {
+    const bool enough = left_ >= steps;
+    left_ -= enough ? steps : left_;
+    return enough;
+  }
+  [[nodiscard]] bool exhausted() const { return left_ == 0; }
+
+ private:
+  std::uint64_t left_;
+};
+
+/// `inode` must have a block map: a regular file or directory without inline data. Clears and fills `map`.
+void read_block_map(ext2_filsys fs, ext2_ino_t number, ext2_inode& inode, WorkBudget& budget, BlockMap& map);
+
+}  // namespace vmpack

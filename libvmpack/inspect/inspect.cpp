@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/inspect/inspect.hpp"
+
+#include <fmt/core.h>
+
+#include <array>
+#include <span>
+#include <utility>
+
+#include "libvmpack/base/error.hpp"
+#include "libvmpack/inspect/inspect_child.hpp"
+#include "libvmpack/source/sandbox.hpp"
+
+namespace vmpack {
+namespace {
+
+/// Everything as one opaque volume.
+Layout opaque_layout(std::uint64_t image_bytes, std::string warning) {
+  Layout layout;
+  layout.image_bytes = image_bytes;
+  layout.volumes.push_back({.range = {0, image_bytes}, .warning = std::move(warning)});
+  return layout;
+}
+
+/// The partitions, or one volume for everything; nothing is known about what is inside yet.
+Layout read_table(InspectChild& child, std::uint64_t image_bytes, Progress& progress) {
+  ChildReport report = child.next(LayoutStreamReader::Expect::kTable, {0, image_bytes});
+  if (!report.failure.empty()) {
+    return opaque_layout(image_bytes, fmt::format("its partition table cannot be read: {}", report.failure));
+  }
+  if (!report.warning.empty()) progress.warn(report.warning);
+  if (report.layout.volumes.empty()) return opaque_layout(image_bytes, {});
+  report.layout.image_bytes = image_bytes;
+  return std::move(report.layout);
+}
+
+/// Fills in what a look inside tells. False when that failed.
+bool look_inside(InspectChild& child, Volume& volume) {
+  ChildReport report = child.next(LayoutStreamReader::Expect::kVolume, volume.range);
+  if (!report.failure.empty()) {
+    volume.warning = std::move(report.failure);
+    return false;
+  }
+  Volume& found = report.layout.volumes.front();
+  found.range = volume.range;
+  found.number = volume.number;
+  found.partition_type = std::move(volume.partition_type);
+  if (found.type.empty()) found.type = std::move(volume.type);
+  volume = std::move(found);
+  return true;
+}
+
+Layout inspect_in_child(Source& source, const InspectOptions& options, Progress& progress) {
+  const std::string helper = find_helper("vmpack-inspect-helper");
+  auto child = InspectChild::for_image(helper, source, options);
+  Layout layout = read_table(*child, source.size(), progress);
+  if (!layout.volumes.front().warning.empty()) return layout;
+  const std::span volumes(layout.volumes);
+  for (std::size_t i = 0; i < volumes.size(); ++i) {
+    // One child does it all, unless a volume is its end: then another one goes on behind that.
+    if (child == nullptr) child = InspectChild::for_volumes(helper, source, volumes.subspan(i), options);
+    if (!look_inside(*child, volumes[i])) child.reset();
+  }
+  return layout;
+}
+
+std::string name_of(const Volume& volume) {
+  return volume.number == 0 ? std::string("the disk") : fmt::format("partition {}", volume.number);
+}
+
+}  // namespace
+
+Layout inspect(Source& source, const InspectOptions& options, Progress& progress) {
+  if (source.size() == 0) return {};
+  // An image that cannot be read at all is an error, not a layout.
+  std::array<std::byte, kSectorBytes> first_sector;
+  source.read(0, first_sector);
+
+  Layout layout;
+  try {
+    layout = inspect_in_child(source, options, progress);
+  } catch (const Error& error) {
+    layout = opaque_layout(source.size(), error.what());
+  }
+  for (const Volume& volume : layout.volumes) {
+    if (!volume.warning.empty()) progress.warn(fmt::format("{}: {}", name_of(volume), volume.warning));
+  }
+  return layout;
+}
+
+}  // namespace vmpack
