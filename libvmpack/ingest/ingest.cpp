@@ -191,12 +191,7 @@ class Ingest {
     manifest.image_bytes = source_.size();
     manifest.source_format = source_.facts().format;
     manifest.table = layout_.table;
-    for (const Volume& volume : layout_.volumes) {
-      std::uint64_t free_bytes = 0;
-      for (const ByteRange& free : volume.free) free_bytes += free.length;
-      manifest.volumes.push_back({volume.range.offset, volume.range.length, volume.number, volume.type, volume.label,
-                                  volume.uuid, volume.inspected, volume.files.size(), free_bytes});
-    }
+    for (const Volume& volume : layout_.volumes) manifest.volumes.push_back(summarize(volume));
     for (const ClassStatistics& statistics : manifest.classes) manifest.data_bytes += statistics.bytes;
     manifest.labels = options_.labels;
   }
@@ -278,6 +273,20 @@ std::array<ClassStatistics, kObjectClassCount> measure_classes(Source& source, c
   }
   progress.end();
   return classes;
+}
+
+VolumeSummary summarize(const Volume& volume) {
+  VolumeSummary summary;
+  summary.offset = volume.range.offset;
+  summary.bytes = volume.range.length;
+  summary.number = volume.number;
+  summary.type = volume.type;
+  summary.label = volume.label;
+  summary.uuid = volume.uuid;
+  summary.inspected = volume.inspected;
+  summary.file_count = volume.files.size();
+  for (const ByteRange& free : volume.free) summary.free_bytes += free.length;
+  return summary;
 }
 
 }  // namespace vmpack

@@ -40,4 +40,7 @@ IngestResult ingest(const Repository& repository, Source& source, const Layout& 
 [[nodiscard]] std::array<ClassStatistics, kObjectClassCount> measure_classes(Source& source, const Layout& layout,
                                                                              Progress& progress);
 
+/// A volume without its files, as a manifest keeps it.
+[[nodiscard]] VolumeSummary summarize(const Volume& volume);
+
 }  // namespace vmpack

@@ -136,10 +136,8 @@ std::shared_ptr<Repository> Repository::open(std::shared_ptr<Store> store) {
                 fmt::format("make one with 'vmpack init {}', or name another with --repo", store->location()));
   }
   const Bytes bytes = store->get(kRepositoryKey, limits::kJsonBytesMax);
-  return read_json(as_text(bytes), where, [&](const OrderedJson& json) {
-    // Version first: a later one may be sealed in another way.
+  return read_json(check_sealed_json(as_text(bytes), where), where, [&](const OrderedJson& json) {
     check_json_format(json, kRepositoryFormat, {}, where);
-    check_sealed_json(as_text(bytes), where);
     return std::shared_ptr<Repository>(new Repository(std::move(store), parameters_from_json(json.at("parameters"), where),
                                                       json.at("id").get<std::string>()));
   });

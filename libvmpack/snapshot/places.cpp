@@ -143,8 +143,13 @@ std::vector<FrameLocation> Places::find(const FrameDigest& frame) const {
   return found;
 }
 
-void Places::check_all() const {
-  for (std::size_t number = 0; number < checksums_.size(); ++number) static_cast<void>(block(number));
+void Places::for_each(
+    const std::function<void(std::uint64_t prefix, const FrameLocation& location)>& each) const {
+  for (std::size_t number = 0; number < checksums_.size(); ++number) {
+    for (const Entry& entry : *block(number)) {
+      each(entry.prefix, {packs_[entry.pack], entry.offset, entry.stored_bytes});
+    }
+  }
 }
 
 std::shared_ptr<const DecodedFrame> read_placed_frame(Store& store, const Places& places, const FrameDigest& frame) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -41,8 +42,8 @@ class Places {
   [[nodiscard]] const std::string& key() const { return key_; }
   [[nodiscard]] std::uint64_t count() const { return count_; }
   [[nodiscard]] const std::vector<PackDigest>& packs() const { return packs_; }
-  /// Checks every block. Throws kDamaged.
-  void check_all() const;
+  /// Calls for every place with the first eight bytes of its frame's digest. Throws kDamaged.
+  void for_each(const std::function<void(std::uint64_t prefix, const FrameLocation& location)>& each) const;
 
  private:
   struct Entry {

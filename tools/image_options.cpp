@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/image_options.hpp"
+
+#include <fmt/core.h>
+
+#include <ostream>
+
+#include "libvmpack/base/format_text.hpp"
+#include "tools/table.hpp"
+
+namespace vmpack::cli {
+
+SourceOptions ImageOptions::source() const {
+  SourceOptions source;
+  if (!format.empty()) source.format = format;
+  source.backing_root = backing_root;
+  return source;
+}
+
+void add_image_options(CLI::App& command, ImageOptions& options) {
+  command.add_option("IMAGE", options.image, "A raw, qcow2, vmdk, vdi or vhdx file, or an nbd:// URI")->required();
+  command.add_option("--format", options.format, "Read IMAGE as this format, whatever it looks like")->type_name("F");
+  command
+      .add_option("--backing-root", options.backing_root,
+                  "Folder that backing and data files must lie in (default: the image's own)")
+      ->type_name("DIR");
+  command.add_flag("--no-os", options.no_os, "Do not ask libguestfs for operating system and packages");
+}
+
+OrderedJson classes_to_json(const std::array<ClassStatistics, kObjectClassCount>& classes) {
+  OrderedJson json = OrderedJson::object();
+  for (std::size_t i = 0; i < kObjectClassCount; ++i) {
+    if (classes[i].objects == 0) continue;
+    json[std::string(to_string(static_cast<ObjectClass>(i)))] = {{"objects", classes[i].objects},
+                                                                 {"bytes", classes[i].bytes}};
+  }
+  return json;
+}
+
+void print_classes(std::ostream& out, const std::array<ClassStatistics, kObjectClassCount>& classes) {
+  std::vector<std::vector<std::string>> rows = {{"  class", "objects", "bytes"}};
+  for (std::size_t i = 0; i < kObjectClassCount; ++i) {
+    if (classes[i].objects == 0) continue;
+    rows.push_back({fmt::format("  {}", to_string(static_cast<ObjectClass>(i))), format_count(classes[i].objects),
+                    format_bytes(classes[i].bytes)});
+  }
+  print_table(out, rows, {false, true, true});
+}
+
+void print_volumes(std::ostream& out, const std::vector<VolumeSummary>& volumes) {
+  std::vector<std::vector<std::string>> rows = {{"  volume", "at", "size", "type", "files", "free", "label"}};
+  for (const VolumeSummary& volume : volumes) {
+    rows.push_back({fmt::format("  {}", volume.number), format_bytes(volume.offset), format_bytes(volume.bytes),
+                    volume.type.empty() ? "unknown" : printable(volume.type),
+                    volume.inspected ? format_count(volume.file_count) : "-",
+                    volume.inspected ? format_bytes(volume.free_bytes) : "-", printable(volume.label)});
+  }
+  print_table(out, rows, {false, true, true, false, true, true, false});
+}
+
+void print_systems(std::ostream& out, const OsFacts& facts) {
+  for (const OperatingSystem& system : facts.systems) {
+    out << fmt::format("  {} ({}), {} packages{}\n",
+                       printable(system.product_name.empty() ? system.distribution : system.product_name),
+                       printable(system.architecture), format_count(system.packages.size()),
+                       system.hostname.empty() ? "" : fmt::format(", host {}", printable(system.hostname)));
+  }
+}
+
+}  // namespace vmpack::cli

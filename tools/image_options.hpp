@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options of the commands that read an image, and how its facts are told.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <string>
+
+#include "libvmpack/base/object_class.hpp"
+#include "libvmpack/inspect/layout.hpp"
+#include "libvmpack/inspect/os_facts.hpp"
+#include "libvmpack/snapshot/manifest.hpp"
+#include "libvmpack/source/source.hpp"
+#include "tools/cli.hpp"
+
+namespace vmpack::cli {
+
+/// How long the libguestfs appliance may take before the command goes on without OS facts.
+inline constexpr std::chrono::seconds kOsTimeMax{300};
+
+struct ImageOptions {
+  std::string image;
+  std::string format;
+  std::string backing_root;
+  bool no_os = false;
+
+  [[nodiscard]] SourceOptions source() const;
+};
+
+/// Adds IMAGE, --format, --backing-root and --no-os.
+void add_image_options(CLI::App& command, ImageOptions& options);
+
+/// A JSON object of objects and bytes by class, classes without objects left out.
+[[nodiscard]] OrderedJson classes_to_json(const std::array<ClassStatistics, kObjectClassCount>& classes);
+void print_classes(std::ostream& out, const std::array<ClassStatistics, kObjectClassCount>& classes);
+
+void print_volumes(std::ostream& out, const std::vector<VolumeSummary>& volumes);
+void print_systems(std::ostream& out, const OsFacts& facts);
+
+}  // namespace vmpack::cli

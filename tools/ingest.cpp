@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmpack ingest: packs an image into the repository.
+#include "libvmpack/ingest/ingest.hpp"
+
+#include <fmt/core.h>
+
+#include <ostream>
+
+#include "libvmpack/base/format_text.hpp"
+#include "libvmpack/inspect/inspect.hpp"
+#include "tools/image_options.hpp"
+#include "tools/notes.hpp"
+
+namespace vmpack::cli {
+namespace {
+
+struct IngestCommandOptions : CommonOptions {
+  ImageOptions image;
+  std::string name;
+  std::vector<std::string> labels;
+  int level = 3;
+  bool force = false;
+};
+
+OrderedJson ingest_facts(const IngestResult& result, const ReferenceName& name, const Source& source) {
+  return {{"reference", name.text()},
+          {"snapshot", result.snapshot.hex()},
+          {"source", source.facts().location},
+          {"image_bytes", result.manifest.image_bytes},
+          {"data_bytes", result.manifest.data_bytes},
+          {"objects", result.objects},
+          {"objects_new", result.added.objects_new},
+          {"bytes_new", result.added.bytes_new},
+          {"stored_bytes", result.added.stored_bytes},
+          {"frames_new", result.added.frames_new},
+          {"packs_new", result.added.packs_new},
+          {"seconds", result.seconds}};
+}
+
+void print_summary(const IngestResult& result, const ReferenceName& name, std::ostream& out) {
+  std::uint64_t files = 0;
+  for (const VolumeSummary& volume : result.manifest.volumes) files += volume.file_count;
+  const std::uint64_t data = result.manifest.data_bytes;
+  const double share = data == 0 ? 0 : 100.0 * static_cast<double>(result.added.stored_bytes) / static_cast<double>(data);
+  out << fmt::format("{} is {}@{}\n", name.text(), name.name, short_digest(result.snapshot));
+  out << fmt::format("  image  {}, {} of data in {} files, {} objects\n", format_bytes(result.manifest.image_bytes),
+                     format_bytes(data), format_count(files), format_count(result.objects));
+  out << fmt::format("  added  {} ({:.1f} % of the data): {} new objects of {}, in {:.1f} s\n",
+                     format_bytes(result.added.stored_bytes), share, format_count(result.added.objects_new),
+                     format_bytes(result.added.bytes_new), result.seconds);
+  const auto& residue = result.manifest.classes[static_cast<std::size_t>(ObjectClass::kFree)];
+  if (residue.bytes >= 16 * kMiB) {
+    out << fmt::format("  note   {} of the data is residue in blocks that the file systems call free\n",
+                       format_bytes(residue.bytes));
+  }
+}
+
+/// The snapshot stands without these facts: whatever fails here is a warning.
+void add_os_note(OsInspection& os, const Repository& repository, const SnapshotDigest& snapshot, Progress& progress,
+                 const IngestCommandOptions& options, const Context& context) {
+  progress.begin("reading the operating system", 0);
+  const OsInspection::Result found = os.wait();
+  progress.end();
+  if (!found.failure.empty()) {
+    progress.warn(fmt::format("no operating-system facts: {}", found.failure));
+    return;
+  }
+  try {
+    repository.put_note(snapshot, kOsNote, to_json(found.facts));
+  } catch (const Error& error) {
+    progress.warn(fmt::format("the operating-system facts were not stored: {}", error.what()));
+    return;
+  }
+  if (!options.json && !options.quiet && !found.facts.systems.empty()) {
+    context.out << "  os    ";
+    print_systems(context.out, found.facts);
+  }
+}
+
+int run_ingest(const IngestCommandOptions& options, const Context& context) {
+  const ReferenceName name = parse_reference_name(options.name);
+  const auto labels = parse_labels(options.labels);
+  const auto repository = open_repository(options);
+  const auto progress = make_progress(context, options);
+  if (!options.force && repository->find(name)) {
+    throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", name.text()),
+                "choose another tag, or move it with --force");
+  }
+  const auto source = open_source(options.image.image, options.image.source(), *progress);
+  std::unique_ptr<OsInspection> os;
+  if (!options.image.no_os) os = OsInspection::start(source->attachment(), kOsTimeMax);
+  const Layout layout = inspect(*source, {}, *progress);
+  const IngestResult result =
+      ingest(*repository, *source, layout, name, {options.level, labels, options.force}, *progress);
+  const OrderedJson facts = ingest_facts(result, name, *source);
+  OrderedJson note = facts;
+  note["time"] = repository->store().now();
+  note["version"] = VMPACK_VERSION;
+  repository->put_note(result.snapshot, ingest_note(name), dump_json(note));
+  if (options.json) {
+    context.out << dump_json(facts) << '\n';
+  } else if (!options.quiet) {
+    print_summary(result, name, context.out);
+  }
+  context.out.flush();
+  if (os) add_os_note(*os, *repository, result.snapshot, *progress, options, context);
+  return kDone;
+}
+
+}  // namespace
+
+void add_ingest(CLI::App& app, const Context& context, Action& action) {
+  CLI::App* command = app.add_subcommand("ingest", "Pack an image into the repository");
+  const auto options = std::make_shared<IngestCommandOptions>();
+  add_image_options(*command, options->image);
+  command->add_option("NAME", options->name, "Reference to give it: NAME[:TAG]")->required();
+  command->add_option("--level", options->level, "zstd level")->check(CLI::Range(1, 19))->capture_default_str();
+  command->add_option("--label", options->labels, "KEY=VALUE kept in the manifest; may be repeated")->type_name("K=V");
+  command->add_flag("--force", options->force, "Move the reference if it exists");
+  add_repository_option(*command, *options);
+  add_common_options(*command, *options);
+  command->callback(
+      [options, &context, &action] { action = [options, &context] { return run_ingest(*options, context); }; });
+}
+
+}  // namespace vmpack::cli
