@@ -28,8 +28,9 @@ struct StoreStat {
   StoreVersion version;
 };
 
-/// Keys are relative paths: parts of [A-Za-z0-9._+@:-], none of them "." or "..", joined by '/'.
-/// Every method may be called from any thread, and throws Error that names store and key.
+/// Keys are relative paths: parts of [A-Za-z0-9._+@:-], none of them "." or "..", joined by '/'; the first
+/// part "tmp" is the store's own (key.hpp has the limits). A key must not be another one's folder. kInvalid
+/// for anything else. Every method may be called from any thread, and throws Error that names store and key.
 class Store {
  public:
   Store() = default;
@@ -37,17 +38,20 @@ class Store {
   Store& operator=(const Store&) = delete;
   virtual ~Store() = default;
 
-  /// Stores the concatenation of `parts` under `key` unless the key is there. True when this call stored it; then it is
-  /// durable and complete, and no reader ever saw less. kNoSpace leaves nothing behind.
+  /// Stores the concatenation of `parts` under `key` unless the key is there. True when this call stored it;
+  /// then it is durable and complete, and no reader ever saw less. kNoSpace leaves nothing behind.
   virtual bool put_if_absent(std::string_view key, std::span<const ByteView> parts) = 0;
-  bool put_if_absent(std::string_view key, ByteView bytes) { return put_if_absent(key, std::span(&bytes, 1)); }
+  bool put_if_absent(std::string_view key, ByteView bytes) {
+    return put_if_absent(key, std::span(&bytes, 1));
+  }
 
-  /// Replaces `key` if its version is still `expected`; nullopt expects the key to be absent. False when it is not so.
-  /// Durable on return.
+  /// Replaces `key` if its version is still `expected`; nullopt expects the key to be absent. False when it
+  /// is not so. Durable on return.
   virtual bool replace_if_version(std::string_view key, ByteView bytes,
                                   const std::optional<StoreVersion>& expected) = 0;
 
-  /// Fills `into` from `offset`; kNotFound without the key, kDamaged when the value ends before the range does.
+  /// Fills `into` from `offset`; kNotFound without the key, kDamaged when the value ends before the range
+  /// does.
   virtual void get_range(std::string_view key, std::uint64_t offset, ByteSpan into) = 0;
 
   /// The whole value; kLimit when it is larger than `bytes_max`. With `stat`, what it was at that moment.
@@ -56,7 +60,8 @@ class Store {
   /// nullopt without the key.
   virtual std::optional<StoreStat> stat(std::string_view key) = 0;
 
-  /// Calls `each` for every key that begins with `prefix` (a folder with its '/', or empty), in byte order of the keys.
+  /// Calls `each` for every key that begins with `prefix` (a folder with its '/', or empty), in byte order of
+  /// the keys.
   virtual void list(std::string_view prefix,
                     const std::function<void(const std::string& key, std::uint64_t bytes)>& each) = 0;
 
@@ -76,8 +81,8 @@ class Store {
 /// A folder of the local file system, which must exist.
 [[nodiscard]] std::unique_ptr<Store> open_directory_store(const std::string& path);
 
-/// Opens what a user names: a path or file:// URL now; s3:// and rados:// are refused by name until they exist.
-/// kNotFound when the folder is not there. `create` makes it (and its parents).
+/// Opens what a user names: a path or file:// URL now; s3:// and rados:// are refused by name until they
+/// exist. kNotFound when the folder is not there. `create` makes it (and its parents).
 [[nodiscard]] std::unique_ptr<Store> open_store(const std::string& location, bool create = false);
 
 }  // namespace vmpack

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// From what a user names to the store it is.
+#include "libvmpack/store/store.hpp"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <system_error>
+
+#include "libvmpack/base/error.hpp"
+#include "libvmpack/base/file_descriptor.hpp"
+#include "libvmpack/base/format_text.hpp"
+#include "libvmpack/store/file_below.hpp"
+
+namespace vmpack {
+namespace {
+
+constexpr std::string_view kFileScheme = "file://";
+
+// The scheme of a URL with its "://", or empty for a path.
+std::string_view scheme_of(std::string_view location) {
+  const std::size_t end = location.find("://");
+  if (end == 0 || end == std::string_view::npos) return {};
+  const auto is_part = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+'; };
+  return std::ranges::all_of(location.substr(0, end), is_part) ? location.substr(0, end + 3)
+                                                               : std::string_view();
+}
+
+// The path in a file URL (RFC 8089, with an empty host or "localhost").
+std::string path_of_url(std::string_view url) {
+  const Error wrong(ErrorCode::kInvalid, fmt::format("{} is not a file URL", printable(url)),
+                    "write it as file:///absolute/path");
+  std::string_view rest = url.substr(kFileScheme.size());
+  if (rest.starts_with("localhost/")) rest.remove_prefix(std::string_view("localhost").size());
+  if (!rest.starts_with('/')) throw wrong;
+  std::string path;
+  while (!rest.empty()) {
+    if (rest.front() != '%') {
+      path.push_back(rest.front());
+      rest.remove_prefix(1);
+      continue;
+    }
+    unsigned char value = 0;
+    const std::string_view digits = rest.substr(1, 2);
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+    if (digits.size() != 2 || parsed.ptr != digits.data() + 2 || value == 0) throw wrong;
+    path.push_back(static_cast<char>(value));
+    rest.remove_prefix(3);
+  }
+  return path;
+}
+
+// Makes a folder and its parents, each durable.
+void make_folders(const std::filesystem::path& path) {
+  if (path.empty() || std::filesystem::is_directory(path)) return;
+  const auto parent = std::filesystem::absolute(path).lexically_normal().parent_path();
+  make_folders(parent);
+  std::error_code failed;
+  std::filesystem::create_directory(path, failed);
+  if (failed) throw system_error(failed.value(), "cannot make the folder", path.string());
+  sync_folder(FileDescriptor::open(parent.string(), O_RDONLY | O_DIRECTORY).get(), parent.string());
+}
+
+}  // namespace
+
+std::unique_ptr<Store> open_store(const std::string& location, bool create) {
+  if (location.empty()) {
+    throw Error(ErrorCode::kInvalid, "no repository is named", "give --repo PATH, or set VMPACK_REPO");
+  }
+  const std::string_view scheme = scheme_of(location);
+  if (scheme == "s3://" || scheme == "rados://") {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("{}: this vmpack cannot open {} stores", printable(location), scheme),
+                "use a folder");
+  }
+  if (!scheme.empty() && scheme != kFileScheme) {
+    throw Error(ErrorCode::kInvalid,
+                fmt::format("{}: there is no kind of store called {}", printable(location), scheme),
+                "name a path, or a file:// URL");
+  }
+  std::string path = scheme.empty() ? location : path_of_url(location);
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_directory(status)) {
+    throw Error(ErrorCode::kInvalid, fmt::format("{} is not a folder", printable(path)));
+  }
+  if (create) make_folders(path);
+  return open_directory_store(path);
+}
+
+}  // namespace vmpack
