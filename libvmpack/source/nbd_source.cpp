@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/source/nbd_source.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <type_traits>
+
+#include <fmt/core.h>
+
+#include "libvmpack/base/error.hpp"
+#include "libvmpack/base/format_text.hpp"
+#include "libvmpack/base/limits.hpp"
+#include "libvmpack/source/data_ranges.hpp"
+
+namespace vmpack {
+namespace {
+
+// More do not read faster: qemu-nbd serves all of them from one thread.
+constexpr std::size_t kConnectionsMax = 4;
+constexpr std::chrono::seconds kConnectTimeout{10};
+
+class NbdSource final : public Source {
+ public:
+  NbdSource(NbdEndpoint endpoint, std::unique_ptr<QemuNbd> server, SourceFacts facts)
+      : endpoint_(std::move(endpoint)), server_(std::move(server)), facts_(std::move(facts)) {
+    auto first = guarded("cannot open", [&] { return connect(); });
+    export_bytes_ = first->size();
+    alignment_ = first->alignment();
+    has_block_status_ = first->has_block_status();
+    if (!first->multi_connection()) connections_max_ = 1;
+    if (export_bytes_ > limits::kImageBytesMax) {
+      throw Error(ErrorCode::kLimit,
+                  fmt::format("{} is a disk of {}, more than the {} allowed", facts_.location,
+                              format_bytes(export_bytes_), format_bytes(limits::kImageBytesMax)));
+    }
+    if (export_bytes_ % alignment_ != 0) {
+      throw Error(ErrorCode::kIo,
+                  fmt::format("{}: the server's size {} is not a multiple of its block size {}",
+                              facts_.location, export_bytes_, alignment_));
+    }
+    idle_.push_back(std::move(first));
+    open_ = 1;
+  }
+
+  std::uint64_t size() const override { return round_up(export_bytes_, kSectorBytes); }
+
+  void read(std::uint64_t offset, ByteSpan into) override {
+    VMPACK_ASSERT(offset <= size() && into.size() <= size() - offset);
+    const std::uint64_t end = std::min(offset + into.size(), std::max(export_bytes_, offset));
+    const ByteSpan stored = into.first(end - offset);
+    std::ranges::fill(into.subspan(stored.size()), std::byte{0});
+    if (stored.empty()) return;
+    with_connection("cannot read", [&](NbdConnection& connection) {
+      if (offset % alignment_ == 0 && stored.size() % alignment_ == 0) {
+        connection.read(offset, stored);
+      } else {
+        read_unaligned(connection, offset, stored);
+      }
+    });
+  }
+
+  std::vector<ByteRange> data_ranges(std::uint64_t offset, std::uint64_t length) override {
+    VMPACK_ASSERT(offset <= size() && length <= size() - offset);
+    DataRanges ranges({offset, length});
+    const std::uint64_t end = std::min(offset + length, export_bytes_);
+    if (!has_block_status_) {
+      ranges.add(offset, end);
+      return ranges.take();
+    }
+    std::uint64_t at = round_down(offset, alignment_);
+    const std::uint64_t stop = round_up(end, alignment_);
+    if (at >= stop) return {};
+    with_connection("cannot find the holes of", [&](NbdConnection& connection) {
+      while (at < stop) {
+        const std::uint64_t count = std::min(stop - at, NbdConnection::kStatusBytesMax);
+        at = connection.data_status(at, count,
+                                    [&](std::uint64_t from, std::uint64_t to) { ranges.add(from, to); });
+        // A server that describes less than it lets anyone read: the block in question counts as data.
+        ranges.add(at, round_up(at, alignment_));
+        at = round_up(at, alignment_);
+      }
+    });
+    return ranges.take();
+  }
+
+  const SourceFacts& facts() const override { return facts_; }
+  SourceAttachment attachment() const override { return {{}, endpoint_.socket_path, endpoint_.uri}; }
+
+ private:
+  std::unique_ptr<NbdConnection> connect() const {
+    return std::make_unique<NbdConnection>(endpoint_, kConnectTimeout, [this] {
+      if (server_) server_->check_running();
+    });
+  }
+
+  // Runs `work`, and says in its errors which image this is about and what qemu-nbd said.
+  template <typename Work>
+  std::invoke_result_t<Work> guarded(std::string_view doing, const Work& work) const {
+    try {
+      return work();
+    } catch (const NbdFailure& failure) {
+      const std::string said = server_ ? server_->last_words() : std::string();
+      throw Error(looks_damaged(said) ? ErrorCode::kDamaged : ErrorCode::kIo,
+                  fmt::format("{} {}: {}{}{}", doing, facts_.location, printable(failure.what()),
+                              said.empty() ? "" : ": ", said),
+                  server_ ? "" : "check that the server is there and serves this export");
+    }
+  }
+
+  template <typename Work>
+  void with_connection(std::string_view doing, const Work& work) {
+    guarded(doing, [&] {
+      std::unique_ptr<NbdConnection> connection = acquire();
+      try {
+        work(*connection);
+      } catch (const NbdFailure& failure) {
+        release(failure.connection_lost() ? nullptr : std::move(connection));
+        throw;
+      } catch (...) {
+        release(nullptr);
+        throw;
+      }
+      release(std::move(connection));
+    });
+  }
+
+  std::unique_ptr<NbdConnection> acquire() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !idle_.empty() || open_ == 0 || open_ < connections_max_; });
+    if (!idle_.empty()) {
+      auto connection = std::move(idle_.back());
+      idle_.pop_back();
+      return connection;
+    }
+    ++open_;
+    lock.unlock();
+    try {
+      auto connection = connect();
+      if (connection->size() != export_bytes_)
+        throw NbdFailure("the export was replaced by another one", true);
+      return connection;
+    } catch (...) {
+      release(nullptr);
+      throw;
+    }
+  }
+
+  // A null connection is one that was lost.
+  void release(std::unique_ptr<NbdConnection> connection) {
+    const std::scoped_lock lock(mutex_);
+    if (connection) {
+      idle_.push_back(std::move(connection));
+    } else {
+      --open_;
+    }
+    changed_.notify_one();
+  }
+
+  void read_unaligned(NbdConnection& connection, std::uint64_t offset, ByteSpan into) const {
+    const std::uint64_t first = round_down(offset, alignment_);
+    Bytes whole(round_up(offset + into.size(), alignment_) - first);
+    connection.read(first, whole);
+    std::ranges::copy(ByteView(whole).subspan(offset - first, into.size()), into.begin());
+  }
+
+  NbdEndpoint endpoint_;
+  std::unique_ptr<QemuNbd> server_;
+  SourceFacts facts_;
+  std::uint64_t export_bytes_ = 0;
+  std::uint64_t alignment_ = 1;
+  bool has_block_status_ = false;
+  std::size_t connections_max_ = kConnectionsMax;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::unique_ptr<NbdConnection>> idle_;
+  std::size_t open_ = 0;  ///< idle and in use
+};
+
+}  // namespace
+
+std::unique_ptr<Source> open_nbd(const NbdEndpoint& endpoint, std::unique_ptr<QemuNbd> server,
+                                 SourceFacts facts) {
+  return std::make_unique<NbdSource>(endpoint, std::move(server), std::move(facts));
+}
+
+}  // namespace vmpack
