@@ -243,13 +243,14 @@ save_to_cache() {
   mv "$cache/.$role.list.$$" "$cache/$role.list"
 }
 
-# The day before base-rebuilt, these had not had their latest security update.
+# The day before base-rebuilt, these had not had their latest security update. The priority is below that of the
+# release, and above zero since a version that is in both must stay installable.
 hold_back_updates() {
   mkdir -p "$root/etc/apt/preferences.d"
   cat >"$root/etc/apt/preferences.d/sample" <<'PREFERENCES'
-Package: src:python3.11 src:expat src:jq src:xz-utils src:tcpdump src:rsync src:vim src:python3.13
+Package: src:python3.11 src:expat src:jq src:xz-utils src:tcpdump src:rsync src:vim
 Pin: release l=Debian-Security
-Pin-Priority: -1
+Pin-Priority: 400
 PREFERENCES
 }
 
