@@ -57,39 +57,39 @@ std::vector<FrameUse> collect_uses(const MapReader& map) {
 
 class RawSink final : public ImageSink {
  public:
-  RawSink(const std::string& path, std::uint64_t image_bytes)
-      : path_(path), temporary_(fmt::format("{}.vmpack-{}", path, ::getpid())) {
-    file_ = FileDescriptor::open(temporary_, O_RDWR | O_CREAT | O_EXCL, 0666);
-    if (::ftruncate(file_.get(), static_cast<off_t>(image_bytes)) != 0) {
-      const int error = errno;
-      ::unlink(temporary_.c_str());
-      throw system_error(error, "cannot size", temporary_);
-    }
-  }
-  ~RawSink() override {
-    if (file_) ::unlink(temporary_.c_str());
+  RawSink(const std::string& path, std::uint64_t image_bytes, bool replace)
+      : pending_(path, replace), file_(FileDescriptor::open(pending_.temporary(), O_RDWR | O_CREAT | O_EXCL, 0666)) {
+    if (::ftruncate(file_.get(), static_cast<off_t>(image_bytes)) != 0) throw system_error(errno, "cannot size", path);
   }
 
-  void write(std::uint64_t offset, ByteView bytes) override { write_at(file_.get(), bytes, offset, path_); }
-
-  void finish() override {
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw system_error(errno, "cannot write", path_);
-    file_.reset();
-  }
+  void write(std::uint64_t offset, ByteView bytes) override { write_at(file_.get(), bytes, offset, pending_.path()); }
+  void finish() override { pending_.publish(); }
 
  private:
-  std::string path_;
-  std::string temporary_;
+  PendingFile pending_;
   FileDescriptor file_;
 };
 
 }  // namespace
 
-std::unique_ptr<ImageSink> open_raw_sink(const std::string& path, std::uint64_t image_bytes, bool replace) {
-  if (!replace && ::access(path.c_str(), F_OK) == 0) {
-    throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", path), "name another file, or give --force");
+PendingFile::PendingFile(std::string path, bool replace)
+    : path_(std::move(path)), temporary_(fmt::format("{}.vmpack-{}", path_, ::getpid())) {
+  if (!replace && ::access(path_.c_str(), F_OK) == 0) {
+    throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", path_), "name another file, or give --force");
   }
-  return std::make_unique<RawSink>(path, image_bytes);
+}
+
+PendingFile::~PendingFile() {
+  if (!published_) ::unlink(temporary_.c_str());
+}
+
+void PendingFile::publish() {
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw system_error(errno, "cannot write", path_);
+  published_ = true;
+}
+
+std::unique_ptr<ImageSink> open_raw_sink(const std::string& path, std::uint64_t image_bytes, bool replace) {
+  return std::make_unique<RawSink>(path, image_bytes, replace);
 }
 
 RestoreResult restore(const Repository& repository, const SnapshotDigest& snapshot, ImageSink& sink, unsigned threads,

@@ -23,8 +23,27 @@ class ImageSink {
 
   /// Any thread, in any order; ranges do not overlap and lie inside the image.
   virtual void write(std::uint64_t offset, ByteView bytes) = 0;
-  /// After the last write: makes it durable and gives it its name. Without this call nothing stays behind.
+  /// After the last write: completes it and gives it its name. Without this call nothing stays behind.
   virtual void finish() = 0;
+};
+
+/// A file that has another name until it is complete. Destruction without publish() removes it.
+class PendingFile {
+ public:
+  /// Throws kAlreadyExists when `path` exists, unless `replace`. Makes no file.
+  PendingFile(std::string path, bool replace);
+  ~PendingFile();
+  PendingFile(const PendingFile&) = delete;
+  PendingFile& operator=(const PendingFile&) = delete;
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] const std::string& temporary() const { return temporary_; }
+  void publish();
+
+ private:
+  std::string path_;
+  std::string temporary_;
+  bool published_ = false;
 };
 
 /// A sparse raw file, written under a temporary name beside `path` and renamed by finish(). kAlreadyExists when `path`
