@@ -16,7 +16,6 @@
 namespace vmpack {
 namespace {
 
-constexpr std::uint64_t kWindowBytesMax = 48 * kMiB;
 constexpr std::size_t kWindowsInFlight = 3;
 
 /// What travels through the pipeline.
@@ -142,9 +141,9 @@ class Ingest {
         control.stop();
         return nullptr;
       }
-      const std::size_t count = next_window(rest, kWindowBytesMax);
+      const std::size_t count = next_window(rest);
       auto batch = std::make_shared<Batch>();
-      batch->window = read_window(source_, rest.first(count));
+      batch->window = read_window(source_, rest.first(count), buffers_);
       rest = rest.subspan(count);
       return batch;
     };
@@ -240,6 +239,7 @@ class Ingest {
   std::unique_ptr<ObjectIndex> index_;
   Packer packer_;
   FileContents contents_;
+  BufferPool buffers_{kWindowBytesMax};
   IngestResult result_;
 };
 
@@ -262,10 +262,11 @@ std::array<ClassStatistics, kObjectClassCount> measure_classes(Source& source, c
   const RepositoryParameters parameters;
   const Plan plan = make_plan(layout, source.data_ranges(0, source.size()), parameters.whole_file_bytes_max);
   std::array<ClassStatistics, kObjectClassCount> classes{};
+  BufferPool buffers(kWindowBytesMax);
   progress.begin("measuring", bytes_of(plan));
   for (std::span<const Part> rest(plan.parts); !rest.empty();) {
-    const std::size_t count = next_window(rest, kWindowBytesMax);
-    Window window = read_window(source, rest.first(count));
+    const std::size_t count = next_window(rest);
+    Window window = read_window(source, rest.first(count), buffers);
     cut_window(window, parameters);
     count_classes(window, classes);
     progress.advance(window.content.size());

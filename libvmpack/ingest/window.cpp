@@ -63,8 +63,8 @@ void read_group(Source& source, std::span<const Target> group, ByteSpan content)
     source.read(first.disk_offset, content.subspan(first.content_offset, first.length));
     return;
   }
-  static thread_local Bytes staging;
-  staging.resize(group.back().disk_offset + group.back().length - first.disk_offset);
+  static thread_local Bytes memory(kReadBytesMax);
+  const ByteSpan staging = ByteSpan(memory).first(group.back().disk_offset + group.back().length - first.disk_offset);
   source.read(first.disk_offset, staging);
   for (const Target& target : group) {
     std::memcpy(content.data() + target.content_offset, staging.data() + (target.disk_offset - first.disk_offset),
@@ -146,17 +146,17 @@ class PartCutter {
 
 }  // namespace
 
-std::size_t next_window(std::span<const Part> parts, std::uint64_t bytes_max) {
+std::size_t next_window(std::span<const Part> parts) {
   std::size_t count = 0;
   std::uint64_t bytes = 0;
-  while (count < parts.size() && (count == 0 || bytes + sectors_of(parts[count]) <= bytes_max)) {
+  while (count < parts.size() && bytes + sectors_of(parts[count]) <= kWindowBytesMax) {
     bytes += sectors_of(parts[count]);
     ++count;
   }
   return count;
 }
 
-Window read_window(Source& source, std::span<const Part> parts) {
+Window read_window(Source& source, std::span<const Part> parts, BufferPool& buffers) {
   Window window;
   window.parts = parts;
   std::uint64_t bytes = 0;
@@ -164,7 +164,9 @@ Window read_window(Source& source, std::span<const Part> parts) {
     window.part_starts.push_back(bytes);
     bytes += sectors_of(part);
   }
-  window.content.resize(bytes);
+  VMPACK_ASSERT(bytes <= kWindowBytesMax);
+  window.buffer = buffers.take();
+  window.content = {window.buffer.get(), bytes};
   const std::vector<Target> targets = targets_of(window);
   const auto groups = group_reads(targets);
   tbb::parallel_for(std::size_t{0}, groups.size(),
@@ -175,7 +177,7 @@ Window read_window(Source& source, std::span<const Part> parts) {
 void cut_window(Window& window, const RepositoryParameters& parameters) {
   std::vector<std::vector<CutObject>> cut(window.parts.size());
   tbb::parallel_for(std::size_t{0}, window.parts.size(), [&](std::size_t i) {
-    const ByteView content = ByteView(window.content).subspan(window.part_starts[i], sectors_of(window.parts[i]));
+    const ByteView content = window.content.subspan(window.part_starts[i], sectors_of(window.parts[i]));
     cut[i] = PartCutter(window.parts[i], static_cast<std::uint32_t>(i), content, parameters).cut();
   });
   for (const auto& objects : cut) window.objects.insert(window.objects.end(), objects.begin(), objects.end());

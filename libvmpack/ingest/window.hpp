@@ -8,6 +8,7 @@
 
 #include "libvmpack/base/bytes.hpp"
 #include "libvmpack/base/digest.hpp"
+#include "libvmpack/ingest/buffer_pool.hpp"
 #include "libvmpack/partition/plan.hpp"
 #include "libvmpack/repo/repository.hpp"
 #include "libvmpack/source/source.hpp"
@@ -27,19 +28,24 @@ struct CutObject {
 struct Window {
   std::span<const Part> parts;
   std::vector<std::uint64_t> part_starts;  ///< where each part's content begins in `content`
-  Bytes content;                           ///< whole sectors of each part, slack included
+  ByteSpan content;                        ///< whole sectors of each part, slack included; in `buffer`
+  BufferPool::Buffer buffer;
   std::vector<CutObject> objects;          ///< in order of part and offset
 
   [[nodiscard]] ByteView object_bytes(const CutObject& object) const {
-    return ByteView(content).subspan(part_starts[object.part] + object.part_offset, object.bytes);
+    return content.subspan(part_starts[object.part] + object.part_offset, object.bytes);
   }
 };
 
-/// Number of parts, from the front of `parts`, that make the next window: at least one.
-[[nodiscard]] std::size_t next_window(std::span<const Part> parts, std::uint64_t bytes_max);
+/// A window holds at most this much, and buffers for windows that much.
+inline constexpr std::uint64_t kWindowBytesMax = 48 * kMiB;
+static_assert(kWindowBytesMax >= kPartBytesMax);
 
-/// Reads the parts' ranges, in few large reads where they lie side by side.
-[[nodiscard]] Window read_window(Source& source, std::span<const Part> parts);
+/// Number of parts, from the front of `parts`, that make the next window: at least one.
+[[nodiscard]] std::size_t next_window(std::span<const Part> parts);
+
+/// Reads the parts' ranges, in few large reads where they lie side by side. `buffers` have kWindowBytesMax.
+[[nodiscard]] Window read_window(Source& source, std::span<const Part> parts, BufferPool& buffers);
 
 /// Cuts and hashes, on all cores. Fills window.objects.
 void cut_window(Window& window, const RepositoryParameters& parameters);

@@ -66,14 +66,15 @@ EncodedFrame encode_frame(ObjectClass object_class, std::uint32_t object_count, 
   frame.object_class = object_class;
   frame.raw_bytes = static_cast<std::uint32_t>(raw.size());
   frame.object_count = object_count;
-  frame.stored.resize(kHead + ZSTD_compressBound(raw.size()));
-  const std::size_t size = ZSTD_compressCCtx(compressor(), frame.stored.data() + kHead, frame.stored.size() - kHead,
-                                             raw.data(), raw.size(), level);
+  static thread_local Bytes compressed(ZSTD_compressBound(limits::kFrameRawBytesMax));
+  const std::size_t size =
+      ZSTD_compressCCtx(compressor(), compressed.data(), compressed.size(), raw.data(), raw.size(), level);
   VMPACK_ASSERT(ZSTD_isError(size) == 0);
   frame.codec = size <= raw.size() - raw.size() / 32 ? Codec::kZstd : Codec::kStored;
-  frame.stored.resize(kHead + (frame.codec == Codec::kZstd ? size : raw.size()));
-  if (frame.codec == Codec::kStored) std::memcpy(frame.stored.data() + kHead, raw.data(), raw.size());
-  frame.stored.shrink_to_fit();
+  const ByteView payload = frame.codec == Codec::kZstd ? ByteView(compressed).first(size) : raw;
+  frame.stored.reserve(kHead + payload.size());
+  frame.stored.resize(kHead);
+  append(frame.stored, payload);
   const fb::FrameHead head(kFrameVersion, static_cast<std::uint8_t>(frame.codec), 0, 0,
                            static_cast<std::uint8_t>(object_class), 0, 0, 0, frame.raw_bytes, object_count);
   std::memcpy(frame.stored.data(), &head, kHead);
