@@ -43,7 +43,8 @@ std::shared_ptr<Repository> open_repository(const CommonOptions& options) {
 }
 
 std::unique_ptr<Progress> make_progress(const Context& context, const CommonOptions& options) {
-  return std::make_unique<ProgressBar>(context.err, context.err_is_terminal && !options.quiet, !options.quiet);
+  return std::make_unique<ProgressBar>(context.err, context.err_is_terminal && !options.quiet,
+                                       !options.quiet);
 }
 
 std::map<std::string, std::string> parse_labels(const std::vector<std::string>& texts) {
@@ -51,7 +52,8 @@ std::map<std::string, std::string> parse_labels(const std::vector<std::string>& 
   for (const std::string& text : texts) {
     const auto equals = text.find('=');
     if (equals == std::string::npos || equals == 0 || text.size() > limits::kLabelBytesMax) {
-      throw Error(ErrorCode::kInvalid, fmt::format("'{}' is not a label", printable(text)), "write --label KEY=VALUE");
+      throw Error(ErrorCode::kInvalid, fmt::format("'{}' is not a label", printable(text)),
+                  "write --label KEY=VALUE");
     }
     labels[text.substr(0, equals)] = text.substr(equals + 1);
   }
@@ -62,13 +64,15 @@ std::string short_digest(const Digest& digest) { return digest.hex().substr(0, 1
 
 int run(const std::vector<std::string>& arguments, const Context& context) {
   Action action;
-  CLI::App app("Packs families of virtual-machine disk images into one small repository.\n"
-               "vmserve boots them from it over the network.",
-               "vmpack");
+  CLI::App app(
+      "Packs families of virtual-machine disk images into one small repository.\n"
+      "vmserve boots them from it over the network.",
+      "vmpack");
   app.set_version_flag("--version", "vmpack " VMPACK_VERSION);
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done and found something (a difference, damage).\n"
-             "'vmpack COMMAND --help' tells more.");
+  app.footer(
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done and found something (a difference, damage).\n"
+      "'vmpack COMMAND --help' tells more.");
   add_init(app, context, action);
   add_inspect(app, context, action);
   add_ingest(app, context, action);

@@ -18,8 +18,10 @@ SourceOptions ImageOptions::source() const {
 }
 
 void add_image_options(CLI::App& command, ImageOptions& options) {
-  command.add_option("IMAGE", options.image, "A raw, qcow2, vmdk, vdi or vhdx file, or an nbd:// URI")->required();
-  command.add_option("--format", options.format, "Read IMAGE as this format, whatever it looks like")->type_name("F");
+  command.add_option("IMAGE", options.image, "A raw, qcow2, vmdk, vdi or vhdx file, or an nbd:// URI")
+      ->required();
+  command.add_option("--format", options.format, "Read IMAGE as this format, whatever it looks like")
+      ->type_name("F");
   command
       .add_option("--backing-root", options.backing_root,
                   "Folder that backing and data files must lie in (default: the image's own)")
@@ -41,8 +43,8 @@ void print_classes(std::ostream& out, const std::array<ClassStatistics, kObjectC
   std::vector<std::vector<std::string>> rows = {{"  class", "objects", "bytes"}};
   for (std::size_t i = 0; i < kObjectClassCount; ++i) {
     if (classes[i].objects == 0) continue;
-    rows.push_back({fmt::format("  {}", to_string(static_cast<ObjectClass>(i))), format_count(classes[i].objects),
-                    format_bytes(classes[i].bytes)});
+    rows.push_back({fmt::format("  {}", to_string(static_cast<ObjectClass>(i))),
+                    format_count(classes[i].objects), format_bytes(classes[i].bytes)});
   }
   print_table(out, rows, {false, true, true});
 }
@@ -50,8 +52,8 @@ void print_classes(std::ostream& out, const std::array<ClassStatistics, kObjectC
 void print_volumes(std::ostream& out, const std::vector<VolumeSummary>& volumes) {
   std::vector<std::vector<std::string>> rows = {{"  volume", "at", "size", "type", "files", "free", "label"}};
   for (const VolumeSummary& volume : volumes) {
-    rows.push_back({fmt::format("  {}", volume.number), format_bytes(volume.offset), format_bytes(volume.bytes),
-                    volume.type.empty() ? "unknown" : printable(volume.type),
+    rows.push_back({fmt::format("  {}", volume.number), format_bytes(volume.offset),
+                    format_bytes(volume.bytes), volume.type.empty() ? "unknown" : printable(volume.type),
                     volume.inspected ? format_count(volume.file_count) : "-",
                     volume.inspected ? format_bytes(volume.free_bytes) : "-", printable(volume.label)});
   }

@@ -41,10 +41,12 @@ void print_summary(const IngestResult& result, const ReferenceName& name, std::o
   std::uint64_t files = 0;
   for (const VolumeSummary& volume : result.manifest.volumes) files += volume.file_count;
   const std::uint64_t data = result.manifest.data_bytes;
-  const double share = data == 0 ? 0 : 100.0 * static_cast<double>(result.added.stored_bytes) / static_cast<double>(data);
+  const double share =
+      data == 0 ? 0 : 100.0 * static_cast<double>(result.added.stored_bytes) / static_cast<double>(data);
   out << fmt::format("{} is {}@{}\n", name.text(), name.name, short_digest(result.snapshot));
-  out << fmt::format("  image  {}, {} of data in {} files, {} objects\n", format_bytes(result.manifest.image_bytes),
-                     format_bytes(data), format_count(files), format_count(result.objects));
+  out << fmt::format("  image  {}, {} of data in {} files, {} objects\n",
+                     format_bytes(result.manifest.image_bytes), format_bytes(data), format_count(files),
+                     format_count(result.objects));
   out << fmt::format("  added  {} ({:.1f} % of the data): {} new objects of {}, in {:.1f} s\n",
                      format_bytes(result.added.stored_bytes), share, format_count(result.added.objects_new),
                      format_bytes(result.added.bytes_new), result.seconds);
@@ -56,8 +58,8 @@ void print_summary(const IngestResult& result, const ReferenceName& name, std::o
 }
 
 /// The snapshot stands without these facts: whatever fails here is a warning.
-void add_os_note(OsInspection& os, const Repository& repository, const SnapshotDigest& snapshot, Progress& progress,
-                 const IngestCommandOptions& options, const Context& context) {
+void add_os_note(OsInspection& os, const Repository& repository, const SnapshotDigest& snapshot,
+                 Progress& progress, const IngestCommandOptions& options, const Context& context) {
   progress.begin("reading the operating system", 0);
   const OsInspection::Result found = os.wait();
   progress.end();
@@ -114,13 +116,17 @@ void add_ingest(CLI::App& app, const Context& context, Action& action) {
   const auto options = std::make_shared<IngestCommandOptions>();
   add_image_options(*command, options->image);
   command->add_option("NAME", options->name, "Reference to give it: NAME[:TAG]")->required();
-  command->add_option("--level", options->level, "zstd level")->check(CLI::Range(1, 19))->capture_default_str();
-  command->add_option("--label", options->labels, "KEY=VALUE kept in the manifest; may be repeated")->type_name("K=V");
+  command->add_option("--level", options->level, "zstd level")
+      ->check(CLI::Range(1, 19))
+      ->capture_default_str();
+  command->add_option("--label", options->labels, "KEY=VALUE kept in the manifest; may be repeated")
+      ->type_name("K=V");
   command->add_flag("--force", options->force, "Move the reference if it exists");
   add_repository_option(*command, *options);
   add_common_options(*command, *options);
-  command->callback(
-      [options, &context, &action] { action = [options, &context] { return run_ingest(*options, context); }; });
+  command->callback([options, &context, &action] {
+    action = [options, &context] { return run_ingest(*options, context); };
+  });
 }
 
 }  // namespace vmpack::cli

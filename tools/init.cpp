@@ -31,7 +31,8 @@ void add_init(CLI::App& app, const Context& context, Action& action) {
   const auto options = std::make_shared<InitOptions>();
   command->add_option("REPO", options->location, "A new or empty folder, or a file:// URL")->required();
   add_common_options(*command, *options);
-  command->callback([options, &context, &action] { action = [options, &context] { return init(*options, context); }; });
+  command->callback(
+      [options, &context, &action] { action = [options, &context] { return init(*options, context); }; });
 }
 
 }  // namespace vmpack::cli

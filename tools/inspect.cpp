@@ -19,12 +19,18 @@ struct InspectCommandOptions : CommonOptions {
 
 OrderedJson to_json(const Volume& volume) {
   const VolumeSummary summary = summarize(volume);
-  return {{"number", summary.number},         {"offset", summary.offset},
-          {"bytes", summary.bytes},           {"type", summary.type},
-          {"partition_type", volume.partition_type}, {"label", summary.label},
-          {"uuid", summary.uuid},             {"inspected", summary.inspected},
-          {"dirty", volume.dirty},            {"file_count", summary.file_count},
-          {"free_bytes", summary.free_bytes}, {"warning", volume.warning}};
+  return {{"number", summary.number},
+          {"offset", summary.offset},
+          {"bytes", summary.bytes},
+          {"type", summary.type},
+          {"partition_type", volume.partition_type},
+          {"label", summary.label},
+          {"uuid", summary.uuid},
+          {"inspected", summary.inspected},
+          {"dirty", volume.dirty},
+          {"file_count", summary.file_count},
+          {"free_bytes", summary.free_bytes},
+          {"warning", volume.warning}};
 }
 
 void print_json(const Source& source, const Layout& layout,
@@ -88,8 +94,9 @@ void add_inspect(CLI::App& app, const Context& context, Action& action) {
   const auto options = std::make_shared<InspectCommandOptions>();
   add_image_options(*command, options->image);
   add_common_options(*command, *options);
-  command->callback(
-      [options, &context, &action] { action = [options, &context] { return run_inspect(*options, context); }; });
+  command->callback([options, &context, &action] {
+    action = [options, &context] { return run_inspect(*options, context); };
+  });
 }
 
 }  // namespace vmpack::cli

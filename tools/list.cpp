@@ -17,14 +17,16 @@ std::optional<std::uint64_t> added_bytes(const Repository& repository, const Ref
   const std::string kind = ingest_note(entry.name);
   const auto note = repository.note(entry.snapshot, kind);
   if (!note) return std::nullopt;
-  return read_json(*note, kind, [](const OrderedJson& json) { return json.at("stored_bytes").get<std::uint64_t>(); });
+  return read_json(*note, kind,
+                   [](const OrderedJson& json) { return json.at("stored_bytes").get<std::uint64_t>(); });
 }
 
 int run_list(const CommonOptions& options, const Context& context) {
   const auto repository = open_repository(options);
   std::vector<std::string> damaged;
   OrderedJson references = OrderedJson::array();
-  std::vector<std::vector<std::string>> rows = {{"REFERENCE", "SNAPSHOT", "IMAGE", "DATA", "ADDED", "CREATED"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"REFERENCE", "SNAPSHOT", "IMAGE", "DATA", "ADDED", "CREATED"}};
   for (const ReferenceEntry& entry : repository->references(&damaged)) {
     try {
       const Manifest manifest = repository->manifest(entry.snapshot);

@@ -26,7 +26,9 @@ int run_restore(const RestoreOptions& options, const Context& context) {
   const auto repository = open_repository(options);
   const SnapshotDigest snapshot = repository->resolve(options.reference);
   const std::uint64_t image_bytes = repository->manifest(snapshot).image_bytes;
-  const std::string format = !options.format.empty() ? options.format : options.out.ends_with(".qcow2") ? "qcow2" : "raw";
+  const std::string format = !options.format.empty()           ? options.format
+                             : options.out.ends_with(".qcow2") ? "qcow2"
+                                                               : "raw";
   const auto progress = make_progress(context, options);
   const auto start = std::chrono::steady_clock::now();
   const auto sink = format == "qcow2" ? open_qcow2_sink(options.out, image_bytes, options.force)
@@ -62,8 +64,9 @@ void add_restore(CLI::App& app, const Context& context, Action& action) {
   command->add_flag("--force", options->force, "Replace OUT if it exists");
   add_repository_option(*command, *options);
   add_common_options(*command, *options);
-  command->callback(
-      [options, &context, &action] { action = [options, &context] { return run_restore(*options, context); }; });
+  command->callback([options, &context, &action] {
+    action = [options, &context] { return run_restore(*options, context); };
+  });
 }
 
 }  // namespace vmpack::cli

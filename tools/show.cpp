@@ -24,14 +24,15 @@ std::vector<std::string> names_of(const Repository& repository, const SnapshotDi
   return names;
 }
 
-void print_text(const SnapshotDigest& snapshot, const Manifest& manifest, const std::vector<std::string>& names,
-                const std::optional<OsFacts>& os, std::ostream& out) {
+void print_text(const SnapshotDigest& snapshot, const Manifest& manifest,
+                const std::vector<std::string>& names, const std::optional<OsFacts>& os, std::ostream& out) {
   out << fmt::format("snapshot   {}\n", snapshot.hex());
   for (const std::string& name : names) out << fmt::format("reference  {}\n", name);
   out << fmt::format("image      {} ({} bytes), {} of data, from {}\n", format_bytes(manifest.image_bytes),
                      manifest.image_bytes, format_bytes(manifest.data_bytes), manifest.source_format);
   if (manifest.parent) out << fmt::format("parent     {}\n", manifest.parent->hex());
-  for (const auto& [key, value] : manifest.labels) out << fmt::format("label      {}={}\n", printable(key), printable(value));
+  for (const auto& [key, value] : manifest.labels)
+    out << fmt::format("label      {}={}\n", printable(key), printable(value));
   out << fmt::format("volumes    {}\n", manifest.table.empty() ? "no partition table" : manifest.table);
   print_volumes(out, manifest.volumes);
   out << "classes\n";
@@ -48,7 +49,8 @@ int run_show(const ShowOptions& options, const Context& context) {
   const Manifest manifest = repository->manifest(snapshot);
   const std::vector<std::string> names = names_of(*repository, snapshot);
   std::optional<OsFacts> os;
-  if (const auto note = repository->note(snapshot, kOsNote)) os = os_facts_from_json(*note, std::string(kOsNote));
+  if (const auto note = repository->note(snapshot, kOsNote))
+    os = os_facts_from_json(*note, std::string(kOsNote));
   if (!options.json) {
     print_text(snapshot, manifest, names, os, context.out);
     return kDone;

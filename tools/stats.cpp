@@ -61,9 +61,8 @@ void print_json(const Statistics& statistics, std::ostream& out) {
   for (std::size_t i = 0; i < kObjectClassCount; ++i) {
     const StoredClass& stored = statistics.classes[i];
     if (stored.objects == 0) continue;
-    classes[std::string(to_string(static_cast<ObjectClass>(i)))] = {{"objects", stored.objects},
-                                                                    {"raw_bytes", stored.raw_bytes},
-                                                                    {"stored_bytes", stored.stored_bytes}};
+    classes[std::string(to_string(static_cast<ObjectClass>(i)))] = {
+        {"objects", stored.objects}, {"raw_bytes", stored.raw_bytes}, {"stored_bytes", stored.stored_bytes}};
   }
   out << dump_json({{"references", statistics.references},
                     {"snapshots", statistics.snapshots},
@@ -78,10 +77,12 @@ void print_json(const Statistics& statistics, std::ostream& out) {
 
 void print_text(const Statistics& statistics, std::ostream& out) {
   out << fmt::format("{} references to {} snapshots: {} of images, {} of data\n", statistics.references,
-                     statistics.snapshots, format_bytes(statistics.image_bytes), format_bytes(statistics.data_bytes));
-  const double ratio = statistics.repository_bytes == 0 ? 0
-                                                        : static_cast<double>(statistics.data_bytes) /
-                                                              static_cast<double>(statistics.repository_bytes);
+                     statistics.snapshots, format_bytes(statistics.image_bytes),
+                     format_bytes(statistics.data_bytes));
+  const double ratio =
+      statistics.repository_bytes == 0
+          ? 0
+          : static_cast<double>(statistics.data_bytes) / static_cast<double>(statistics.repository_bytes);
   out << fmt::format("stored in {} ({:.1f} times less): {} packs, {} frames\n",
                      format_bytes(statistics.repository_bytes), ratio, format_count(statistics.packs),
                      format_count(statistics.frames));
@@ -112,8 +113,9 @@ void add_stats(CLI::App& app, const Context& context, Action& action) {
   const auto options = std::make_shared<CommonOptions>();
   add_repository_option(*command, *options);
   add_common_options(*command, *options);
-  command->callback(
-      [options, &context, &action] { action = [options, &context] { return run_stats(*options, context); }; });
+  command->callback([options, &context, &action] {
+    action = [options, &context] { return run_stats(*options, context); };
+  });
 }
 
 }  // namespace vmpack::cli

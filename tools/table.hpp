@@ -8,7 +8,8 @@
 
 namespace vmpack::cli {
 
-/// Prints `rows` with two spaces between columns; columns of numbers, by `right_aligned`, end at their right edge.
+/// Prints `rows` with two spaces between columns; columns of numbers, by `right_aligned`, end at their right
+/// edge.
 void print_table(std::ostream& out, const std::vector<std::vector<std::string>>& rows,
                  const std::vector<bool>& right_aligned);
 

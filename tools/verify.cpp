@@ -43,11 +43,12 @@ int run_verify(const VerifyCommandOptions& options, const Context& context) {
       context.out << fmt::format("damaged: {}: {}\n", printable(finding.file), printable(finding.what));
     }
     if (!options.quiet) {
-      context.out << fmt::format("{} references, {} snapshots, {} packs, {} frames, {} objects: {}\n",
-                                 format_count(report.references), format_count(report.snapshots),
-                                 format_count(report.packs), format_count(report.frames), format_count(report.objects),
-                                 report.damage.empty() ? (options.quick ? "all there (frames not read)" : "all intact")
-                                                       : fmt::format("{} findings", report.damage.size()));
+      context.out << fmt::format(
+          "{} references, {} snapshots, {} packs, {} frames, {} objects: {}\n",
+          format_count(report.references), format_count(report.snapshots), format_count(report.packs),
+          format_count(report.frames), format_count(report.objects),
+          report.damage.empty() ? (options.quick ? "all there (frames not read)" : "all intact")
+                                : fmt::format("{} findings", report.damage.size()));
     }
   }
   return report.damage.empty() ? kDone : kFound;
@@ -62,8 +63,9 @@ void add_verify(CLI::App& app, const Context& context, Action& action) {
   command->add_flag("--quick", options->quick, "Do not read frames");
   add_repository_option(*command, *options);
   add_common_options(*command, *options);
-  command->callback(
-      [options, &context, &action] { action = [options, &context] { return run_verify(*options, context); }; });
+  command->callback([options, &context, &action] {
+    action = [options, &context] { return run_verify(*options, context); };
+  });
 }
 
 }  // namespace vmpack::cli

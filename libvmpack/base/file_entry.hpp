@@ -9,7 +9,16 @@
 namespace vmpack {
 
 /// Values as in formats/file_table.fbs.
-enum class FileType : std::uint8_t { kUnknown, kRegular, kDirectory, kSymlink, kCharDevice, kBlockDevice, kFifo, kSocket };
+enum class FileType : std::uint8_t {
+  kUnknown,
+  kRegular,
+  kDirectory,
+  kSymlink,
+  kCharDevice,
+  kBlockDevice,
+  kFifo,
+  kSocket
+};
 
 /// A run of a file's content on the disk. Offsets in bytes; disk_offset counts from the start of the image.
 struct FileExtent {
@@ -28,8 +37,8 @@ struct FileEntry {
   std::int64_t modified_ns = 0;  ///< since 1970
   std::uint64_t size = 0;
   std::string target;  ///< of a symlink
-  /// Mapped, written content in file order; holes and unwritten (preallocated) extents are left out. Empty for a file
-  /// whose content is not in blocks of its own (inline, encrypted, compressed by the file system).
+  /// Mapped, written content in file order; holes and unwritten (preallocated) extents are left out. Empty
+  /// for a file whose content is not in blocks of its own (inline, encrypted, compressed by the file system).
   /// Of several hard links only the first path in order carries extents.
   std::vector<FileExtent> extents;
 };

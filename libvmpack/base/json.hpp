@@ -24,7 +24,8 @@ inline std::string dump_json(const OrderedJson& json) {
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-/// Parses `text` and hands it to `read`; whatever the library throws on the way becomes kDamaged naming `where`.
+/// Parses `text` and hands it to `read`; whatever the library throws on the way becomes kDamaged naming
+/// `where`.
 template <typename Read>
 auto read_json(std::string_view text, std::string_view where, Read read) {
   try {
@@ -34,9 +35,11 @@ auto read_json(std::string_view text, std::string_view where, Read read) {
   }
 }
 
-/// Checks the members "format", "version" and "required_features" that every JSON file of a repository begins with.
+/// Checks the members "format", "version" and "required_features" that every JSON file of a repository begins
+/// with.
 inline void check_json_format(const OrderedJson& json, std::string_view format,
-                              std::initializer_list<std::string_view> known_features, std::string_view where) {
+                              std::initializer_list<std::string_view> known_features,
+                              std::string_view where) {
   if (json.at("format").get<std::string>() != format) {
     throw Error(ErrorCode::kDamaged, fmt::format("{} is damaged: it is not a {} file", where, format));
   }

@@ -15,8 +15,8 @@ namespace vmpack {
 /// Threads that work is spread over unless a caller says otherwise.
 inline unsigned default_threads() { return std::max(1U, std::thread::hardware_concurrency()); }
 
-/// Calls work(i) for each i below `count`, in no particular order, on up to `threads` threads. After the first exception
-/// no new piece begins; it is rethrown when all threads have ended.
+/// Calls work(i) for each i below `count`, in no particular order, on up to `threads` threads. After the
+/// first exception no new piece begins; it is rethrown when all threads have ended.
 template <typename Work>
 void parallel_for(std::size_t count, unsigned threads, Work work) {
   std::atomic<std::size_t> next{0};

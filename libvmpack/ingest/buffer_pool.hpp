@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Large buffers that are used again and again: fresh memory costs a page fault for every 4 KiB, more than all hashing.
+// Large buffers that are used again and again: fresh memory costs a page fault for every 4 KiB, more than all
+// hashing.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +12,8 @@
 
 namespace vmpack {
 
-/// Hands out buffers of one capacity, in huge pages where the system gives them. Any thread. Must outlive its buffers.
+/// Hands out buffers of one capacity, in huge pages where the system gives them. Any thread. Must outlive its
+/// buffers.
 class BufferPool {
  public:
   explicit BufferPool(std::size_t capacity) : capacity_(capacity) {}

@@ -25,8 +25,8 @@ struct Batch {
 };
 using BatchPtr = std::shared_ptr<Batch>;
 
-/// Ranks of the window's parts in the order in which their new objects meet in frames: by class, then by kind of file,
-/// then as they lie on the disk, where a file system keeps a folder's files together.
+/// Ranks of the window's parts in the order in which their new objects meet in frames: by class, then by kind
+/// of file, then as they lie on the disk, where a file system keeps a folder's files together.
 std::vector<std::uint64_t> frame_order(const Window& window, const Layout& layout) {
   const auto key = [&](std::size_t i) {
     const Part& part = window.parts[i];
@@ -54,7 +54,8 @@ class FileContents {
     for (const CutObject& object : window.objects) {
       const Part& part = window.parts[object.part];
       if (part.file == Part::kNoFile || object.slack) continue;
-      pieces_[part.volume][part.file].push_back({part.file_offset + object.part_offset, object.bytes, object.digest});
+      pieces_[part.volume][part.file].push_back(
+          {part.file_offset + object.part_offset, object.bytes, object.digest});
     }
   }
 
@@ -63,9 +64,11 @@ class FileContents {
     std::vector<FileRecord> records;
     records.reserve(layout_.volumes[volume].files.size());
     for (std::size_t i = 0; i < layout_.volumes[volume].files.size(); ++i) {
-      records.push_back({layout_.volumes[volume].files[i], content(pieces_[volume][i], layout_.volumes[volume].files[i])});
+      records.push_back(
+          {layout_.volumes[volume].files[i], content(pieces_[volume][i], layout_.volumes[volume].files[i])});
     }
-    std::ranges::stable_sort(records, {}, [](const FileRecord& record) -> const std::string& { return record.entry.path; });
+    std::ranges::stable_sort(
+        records, {}, [](const FileRecord& record) -> const std::string& { return record.entry.path; });
     return records;
   }
 
@@ -165,12 +168,13 @@ class Ingest {
     };
     const auto store = [&](const BatchPtr& batch) { packer_.store(std::move(batch->frames)); };
     using tbb::filter_mode;
-    tbb::parallel_pipeline(kWindowsInFlight,
-                           tbb::make_filter<void, BatchPtr>(filter_mode::serial_in_order, read) &
-                               tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::parallel, cut) &
-                               tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::serial_in_order, plan_frames) &
-                               tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::parallel, encode) &
-                               tbb::make_filter<BatchPtr, void>(filter_mode::serial_in_order, store));
+    tbb::parallel_pipeline(
+        kWindowsInFlight,
+        tbb::make_filter<void, BatchPtr>(filter_mode::serial_in_order, read) &
+            tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::parallel, cut) &
+            tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::serial_in_order, plan_frames) &
+            tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::parallel, encode) &
+            tbb::make_filter<BatchPtr, void>(filter_mode::serial_in_order, store));
   }
 
   FileTableRoot store_file_table() {
@@ -179,8 +183,9 @@ class Ingest {
       if (layout_.volumes[i].files.empty()) continue;
       const std::vector<FileRecord> records = contents_.records(i);
       root.file_count += records.size();
-      root.volumes.push_back(build_file_table(
-          i, records, [&](Bytes page) { return packer_.store_single(ObjectClass::kFileTable, std::move(page)); }));
+      root.volumes.push_back(build_file_table(i, records, [&](Bytes page) {
+        return packer_.store_single(ObjectClass::kFileTable, std::move(page));
+      }));
     }
     return root;
   }
@@ -200,9 +205,9 @@ class Ingest {
     Manifest& manifest = result_.manifest;
     describe_image();
     const std::vector<MapSegment> segments = packer_.take_segments();
-    const MapRoot root =
-        build_block_map(manifest.image_bytes, segments, packer_.frame_digests(),
-                        [&](Bytes node) { return packer_.store_single(ObjectClass::kMapNode, std::move(node)); });
+    const MapRoot root = build_block_map(
+        manifest.image_bytes, segments, packer_.frame_digests(),
+        [&](Bytes node) { return packer_.store_single(ObjectClass::kMapNode, std::move(node)); });
     const FileTableRoot files = store_file_table();
     packer_.finish();
 
@@ -221,7 +226,8 @@ class Ingest {
     repository_.set_reference(name, result_.snapshot, options_.force);
   }
 
-  /// A snapshot that exists already may have its frames elsewhere by now: these places are as good, and known to be there.
+  /// A snapshot that exists already may have its frames elsewhere by now: these places are as good, and known
+  /// to be there.
   void put_places(Store& store) {
     const std::string key = places_key(result_.snapshot);
     const Bytes bytes = encode_places(result_.snapshot, packer_.places());
@@ -245,8 +251,8 @@ class Ingest {
 
 }  // namespace
 
-IngestResult ingest(const Repository& repository, Source& source, const Layout& layout, const ReferenceName& name,
-                    const IngestOptions& options, Progress& progress) {
+IngestResult ingest(const Repository& repository, Source& source, const Layout& layout,
+                    const ReferenceName& name, const IngestOptions& options, Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
   if (!options.force && repository.find(name)) {
     throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", name.text()),

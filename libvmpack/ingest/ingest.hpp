@@ -29,15 +29,18 @@ struct IngestResult {
   double seconds = 0;
 };
 
-/// Packs all of `source` along `layout` and commits it as `name`: packs, then the index of what is new, block map and
-/// file table, places, manifest, and the reference last, each durable before the next. Killed at any moment, it leaves a
-/// valid repository. The same image, parameters and repository give the same bytes at any number of threads.
-/// Throws kAlreadyExists before anything is read when `name` exists and `force` is not set.
-IngestResult ingest(const Repository& repository, Source& source, const Layout& layout, const ReferenceName& name,
-                    const IngestOptions& options, Progress& progress);
+/// Packs all of `source` along `layout` and commits it as `name`: packs, then the index of what is new, block
+/// map and file table, places, manifest, and the reference last, each durable before the next. Killed at any
+/// moment, it leaves a valid repository. The same image, parameters and repository give the same bytes at any
+/// number of threads. Throws kAlreadyExists before anything is read when `name` exists and `force` is not
+/// set.
+IngestResult ingest(const Repository& repository, Source& source, const Layout& layout,
+                    const ReferenceName& name, const IngestOptions& options, Progress& progress);
 
-/// Bytes of the image by class as the plan for `layout` has them, zeros left out: what `vmpack inspect` tells.
-[[nodiscard]] std::array<ClassStatistics, kObjectClassCount> measure_classes(Source& source, const Layout& layout,
+/// Bytes of the image by class as the plan for `layout` has them, zeros left out: what `vmpack inspect`
+/// tells.
+[[nodiscard]] std::array<ClassStatistics, kObjectClassCount> measure_classes(Source& source,
+                                                                             const Layout& layout,
                                                                              Progress& progress);
 
 /// A volume without its files, as a manifest keeps it.

@@ -16,7 +16,8 @@ std::optional<Packer::Spot> Packer::find_stored(const ObjectDigest& digest) {
   if (const auto found = spots_.find(digest); found != spots_.end()) return found->second;
   const auto location = index_.find(digest);
   if (!location) return std::nullopt;
-  const auto [entry, is_new] = stored_frames_.try_emplace(location->frame, static_cast<std::uint32_t>(frames_.size()));
+  const auto [entry, is_new] =
+      stored_frames_.try_emplace(location->frame, static_cast<std::uint32_t>(frames_.size()));
   if (is_new) frames_.push_back({location->frame, location->location});
   return spots_.emplace(digest, Spot{entry->second, location->offset}).first->second;
 }
@@ -144,7 +145,8 @@ void Packer::wait_for_write() {
 
 FrameDigest Packer::store_single(ObjectClass object_class, Bytes bytes) {
   const ObjectDigest digest(sha256(bytes));
-  // At another offset it is an image's own bytes that happen to look like a node: no use to a reader of nodes.
+  // At another offset it is an image's own bytes that happen to look like a node: no use to a reader of
+  // nodes.
   if (const auto spot = find_stored(digest); spot && spot->offset == 0) {
     const FrameDigest found = frames_[spot->frame].digest;
     if (found != FrameDigest{}) return found;

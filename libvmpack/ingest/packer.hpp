@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Turns cut objects into stored ones: dedup, frames, packs, the index of what is new, and where the image's bytes are.
+// Turns cut objects into stored ones: dedup, frames, packs, the index of what is new, and where the image's
+// bytes are.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ namespace vmpack {
 /// What an ingest added to the repository.
 struct PackStatistics {
   std::uint64_t objects_new = 0;
-  std::uint64_t bytes_new = 0;     ///< of new objects, before compression
+  std::uint64_t bytes_new = 0;  ///< of new objects, before compression
   std::uint64_t frames_new = 0;
   std::uint64_t stored_bytes = 0;  ///< of new frames, as stored
   std::uint64_t packs_new = 0;
@@ -31,15 +32,16 @@ struct PackStatistics {
 
 /// A frame to be: new objects of one class in the order they will lie in it.
 struct FramePlan {
-  std::uint32_t number = 0;              ///< among all frames that the snapshot uses
+  std::uint32_t number = 0;  ///< among all frames that the snapshot uses
   ObjectClass object_class = ObjectClass::kOpaque;
-  std::vector<std::uint32_t> objects;    ///< in window.objects
+  std::vector<std::uint32_t> objects;  ///< in window.objects
   std::vector<ObjectRecord> records;
-  EncodedFrame encoded;                  ///< after encode()
+  EncodedFrame encoded;  ///< after encode()
 };
 
-/// The serial heart of an ingest. plan() is called for one window after the other, and so is store(), in the same order;
-/// the two may run at the same time for different windows, and encode() for several. The rest comes after the windows.
+/// The serial heart of an ingest. plan() is called for one window after the other, and so is store(), in the
+/// same order; the two may run at the same time for different windows, and encode() for several. The rest
+/// comes after the windows.
 class Packer {
  public:
   Packer(const Repository& repository, const ObjectIndex& index, int level);
@@ -51,13 +53,15 @@ class Packer {
   /// Takes the frames into the pack being built, and writes packs that are full.
   void store(std::vector<FramePlan> frames);
 
-  /// Stores `bytes` as one object in a frame of its own, or finds it stored. For map nodes and file-table pages.
+  /// Stores `bytes` as one object in a frame of its own, or finds it stored. For map nodes and file-table
+  /// pages.
   FrameDigest store_single(ObjectClass object_class, Bytes bytes);
 
   /// Writes the last pack, then the index of what is new. After it, places() is complete.
   void finish();
 
-  /// Segments of the image, sorted by disk offset, and the digests of the frames they name. Valid after the last store().
+  /// Segments of the image, sorted by disk offset, and the digests of the frames they name. Valid after the
+  /// last store().
   [[nodiscard]] std::vector<MapSegment> take_segments();
   [[nodiscard]] std::vector<FrameDigest> frame_digests() const;
   [[nodiscard]] std::vector<FramePlace> places() const;

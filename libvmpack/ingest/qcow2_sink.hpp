@@ -11,6 +11,7 @@
 namespace vmpack {
 
 /// As open_raw_sink(), for a qcow2 file. Needs the QEMU tools.
-[[nodiscard]] std::unique_ptr<ImageSink> open_qcow2_sink(const std::string& path, std::uint64_t image_bytes, bool replace);
+[[nodiscard]] std::unique_ptr<ImageSink> open_qcow2_sink(const std::string& path, std::uint64_t image_bytes,
+                                                         bool replace);
 
 }  // namespace vmpack

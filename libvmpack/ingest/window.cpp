@@ -48,7 +48,8 @@ std::vector<std::span<const Target>> group_reads(std::span<const Target> targets
     if (i < targets.size()) {
       const Target& last = targets[i - 1];
       const bool close = targets[i].disk_offset - (last.disk_offset + last.length) <= kReadGapMax;
-      const bool small = targets[i].disk_offset + targets[i].length - targets[start].disk_offset <= kReadBytesMax;
+      const bool small =
+          targets[i].disk_offset + targets[i].length - targets[start].disk_offset <= kReadBytesMax;
       if (close && small) continue;
     }
     groups.push_back(targets.subspan(start, i - start));
@@ -64,16 +65,17 @@ void read_group(Source& source, std::span<const Target> group, ByteSpan content)
     return;
   }
   static thread_local Bytes memory(kReadBytesMax);
-  const ByteSpan staging = ByteSpan(memory).first(group.back().disk_offset + group.back().length - first.disk_offset);
+  const ByteSpan staging =
+      ByteSpan(memory).first(group.back().disk_offset + group.back().length - first.disk_offset);
   source.read(first.disk_offset, staging);
   for (const Target& target : group) {
-    std::memcpy(content.data() + target.content_offset, staging.data() + (target.disk_offset - first.disk_offset),
-                target.length);
+    std::memcpy(content.data() + target.content_offset,
+                staging.data() + (target.disk_offset - first.disk_offset), target.length);
   }
 }
 
-/// Cuts one part's content. Files keep their zeros (the same file gives the same objects, however it lies on a disk);
-/// elsewhere blocks of zeros are left out before cutting.
+/// Cuts one part's content. Files keep their zeros (the same file gives the same objects, however it lies on
+/// a disk); elsewhere blocks of zeros are left out before cutting.
 class PartCutter {
  public:
   PartCutter(const Part& part, std::uint32_t number, ByteView content, const RepositoryParameters& parameters)
@@ -96,7 +98,8 @@ class PartCutter {
         continue;
       }
       std::uint64_t stop = end;
-      while (stop < content_.size() && !is_zero(content_.subspan(stop, block_at(stop)))) stop += block_at(stop);
+      while (stop < content_.size() && !is_zero(content_.subspan(stop, block_at(stop))))
+        stop += block_at(stop);
       cut_run(at, stop);
       at = stop;
     }
@@ -129,7 +132,8 @@ class PartCutter {
     objects_.push_back(object);
   }
 
-  /// The last sector holds the file's last bytes and something else: it is stored once more, as the disk has it.
+  /// The last sector holds the file's last bytes and something else: it is stored once more, as the disk has
+  /// it.
   void add_slack_sector() {
     const std::uint64_t at = round_down(content_.size(), kSectorBytes);
     add(at, {content_.data() + at, kSectorBytes});

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A window: consecutive parts of the plan with their bytes in memory, cut into objects. What the pipeline moves.
+// A window: consecutive parts of the plan with their bytes in memory, cut into objects. What the pipeline
+// moves.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +19,11 @@ namespace vmpack {
 /// An object as it was cut, not yet known to be new.
 struct CutObject {
   ObjectDigest digest;
-  std::uint32_t part = 0;          ///< in the window
+  std::uint32_t part = 0;  ///< in the window
   std::uint32_t bytes = 0;
-  std::uint64_t part_offset = 0;   ///< in the part's content; a multiple of 512
-  bool zero = false;               ///< all zeros: nothing to store
-  bool slack = false;              ///< a sector of the disk that holds a file's end and other bytes behind it
+  std::uint64_t part_offset = 0;  ///< in the part's content; a multiple of 512
+  bool zero = false;              ///< all zeros: nothing to store
+  bool slack = false;             ///< a sector of the disk that holds a file's end and other bytes behind it
 };
 
 struct Window {
@@ -30,7 +31,7 @@ struct Window {
   std::vector<std::uint64_t> part_starts;  ///< where each part's content begins in `content`
   ByteSpan content;                        ///< whole sectors of each part, slack included; in `buffer`
   BufferPool::Buffer buffer;
-  std::vector<CutObject> objects;          ///< in order of part and offset
+  std::vector<CutObject> objects;  ///< in order of part and offset
 
   [[nodiscard]] ByteView object_bytes(const CutObject& object) const {
     return content.subspan(part_starts[object.part] + object.part_offset, object.bytes);

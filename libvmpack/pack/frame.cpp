@@ -95,7 +95,8 @@ std::shared_ptr<const DecodedFrame> decode_frame(ByteView stored, const FrameDig
   frame->object_class = object_class_from(head.object_class()).value_or(ObjectClass::kOpaque);
   frame->object_count = head.object_count();
   if (head.codec() == static_cast<std::uint8_t>(Codec::kStored)) {
-    if (payload.size() != head.raw_bytes()) throw damaged(where, "a stored frame has another length than its head says");
+    if (payload.size() != head.raw_bytes())
+      throw damaged(where, "a stored frame has another length than its head says");
     frame->bytes.assign(payload.begin(), payload.end());
   } else {
     frame->bytes.resize(head.raw_bytes());

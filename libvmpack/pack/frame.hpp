@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames: objects compressed together. The unit of reading, caching, verifying and moving. Format: formats/pack.md.
+// Frames: objects compressed together. The unit of reading, caching, verifying and moving. Format:
+// formats/pack.md.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@
 
 namespace vmpack {
 
-/// Objects start at multiples of this in a decoded frame, zeros between, so that a sector of the image never needs two.
+/// Objects start at multiples of this in a decoded frame, zeros between, so that a sector of the image never
+/// needs two.
 inline constexpr std::uint64_t kObjectAlignment = kSectorBytes;
 
 enum class Codec : std::uint8_t { kStored = 0, kZstd = 1 };
@@ -37,12 +39,14 @@ struct DecodedFrame {
   Bytes bytes;
 };
 
-/// Compresses with zstd at `level` where that saves at least 3 %, and stores as is where it does not. `raw` holds the
-/// objects at their aligned offsets. The same input gives the same bytes (for one version of zstd). Any thread.
-[[nodiscard]] EncodedFrame encode_frame(ObjectClass object_class, std::uint32_t object_count, ByteView raw, int level);
+/// Compresses with zstd at `level` where that saves at least 3 %, and stores as is where it does not. `raw`
+/// holds the objects at their aligned offsets. The same input gives the same bytes (for one version of zstd).
+/// Any thread.
+[[nodiscard]] EncodedFrame encode_frame(ObjectClass object_class, std::uint32_t object_count, ByteView raw,
+                                        int level);
 
-/// Checks that `stored` has the digest `expected`, then decodes. `where` names the file for errors. Throws kDamaged
-/// (wrong digest, undecodable), kUnsupported (version, codec, cipher, feature), kLimit. Any thread.
+/// Checks that `stored` has the digest `expected`, then decodes. `where` names the file for errors. Throws
+/// kDamaged (wrong digest, undecodable), kUnsupported (version, codec, cipher, feature), kLimit. Any thread.
 [[nodiscard]] std::shared_ptr<const DecodedFrame> decode_frame(ByteView stored, const FrameDigest& expected,
                                                                std::string_view where);
 

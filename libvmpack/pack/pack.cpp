@@ -37,18 +37,21 @@ Error damaged(std::string_view where, std::string_view what) {
 fb::PackTrailer read_trailer(Store& store, const PackDigest& pack, const std::string& key) {
   const auto stat = store.stat(key);
   if (!stat) {
-    throw Error(ErrorCode::kNotFound, fmt::format("{}/{} is missing", store.location(), key),
-                "run 'vmpack verify' to see what it affects, and restore the file from a copy of the repository");
+    throw Error(
+        ErrorCode::kNotFound, fmt::format("{}/{} is missing", store.location(), key),
+        "run 'vmpack verify' to see what it affects, and restore the file from a copy of the repository");
   }
   constexpr std::uint64_t kFixed = sizeof(fb::PackHead) + sizeof(fb::PackTrailer);
   if (stat->bytes < kFixed) throw damaged(key, "it is shorter than an empty pack");
-  if (stat->bytes > limits::kPackBytesMax) throw Error(ErrorCode::kLimit, fmt::format("{} is over the limit", key));
+  if (stat->bytes > limits::kPackBytesMax)
+    throw Error(ErrorCode::kLimit, fmt::format("{} is over the limit", key));
   fb::PackHead head;
   fb::PackTrailer trailer;
   store.get_range(key, 0, std::as_writable_bytes(std::span(&head, 1)));
   store.get_range(key, stat->bytes - sizeof(trailer), std::as_writable_bytes(std::span(&trailer, 1)));
   if (digest_of(head, trailer) != pack) throw damaged(key, "head and trailer do not match its name");
-  if (!std::ranges::equal(*head.magic(), kHeadMagic) || !std::ranges::equal(*trailer.magic(), kTrailerMagic)) {
+  if (!std::ranges::equal(*head.magic(), kHeadMagic) ||
+      !std::ranges::equal(*trailer.magic(), kTrailerMagic)) {
     throw damaged(key, "it is not a pack");
   }
   if (trailer.version() != kFormatVersion) throw_unknown_version(key, trailer.version());
@@ -70,7 +73,8 @@ Bytes read_table(Store& store, const std::string& key, std::uint64_t offset, std
   return table;
 }
 
-void check_frame(const PackFrame& frame, const PackTables& tables, std::uint64_t offset, std::string_view key) {
+void check_frame(const PackFrame& frame, const PackTables& tables, std::uint64_t offset,
+                 std::string_view key) {
   if (frame.offset != offset) throw damaged(key, "its frames are not contiguous");
   if (frame.stored_bytes < sizeof(fb::FrameHead) || frame.stored_bytes > limits::kFrameStoredBytesMax ||
       frame.raw_bytes > limits::kFrameRawBytesMax || frame.object_count > limits::kFrameObjectsMax ||
@@ -113,26 +117,29 @@ PackDigest PackBuilder::write(Store& store) {
   std::uint32_t first_object = 0;
   for (std::size_t i = 0; i < frames_.size(); ++i) {
     const EncodedFrame& frame = frames_[i];
-    frame_entries.emplace_back(to_flatbuffer(frame.digest), offset, static_cast<std::uint32_t>(parts_[i].size()),
-                               frame.raw_bytes, first_object, frame.object_count,
-                               static_cast<std::uint8_t>(frame.object_class), static_cast<std::uint8_t>(frame.codec),
-                               std::uint8_t{0}, std::uint8_t{0}, 0U);
+    frame_entries.emplace_back(to_flatbuffer(frame.digest), offset,
+                               static_cast<std::uint32_t>(parts_[i].size()), frame.raw_bytes, first_object,
+                               frame.object_count, static_cast<std::uint8_t>(frame.object_class),
+                               static_cast<std::uint8_t>(frame.codec), std::uint8_t{0}, std::uint8_t{0}, 0U);
     offset += parts_[i].size();
     first_object += frame.object_count;
   }
   std::vector<fb::ObjectEntry> object_entries;
   object_entries.reserve(objects_.size());
-  for (const ObjectRecord& object : objects_) object_entries.emplace_back(to_flatbuffer(object.digest), object.bytes, 0U);
+  for (const ObjectRecord& object : objects_)
+    object_entries.emplace_back(to_flatbuffer(object.digest), object.bytes, 0U);
 
   flatbuffers::FlatBufferBuilder frame_table;
   frame_table.Finish(fb::CreateFrameTable(frame_table, frame_table.CreateVectorOfStructs(frame_entries)));
   flatbuffers::FlatBufferBuilder object_table;
-  object_table.Finish(fb::CreateObjectTable(object_table, object_table.CreateVectorOfStructs(object_entries)));
+  object_table.Finish(
+      fb::CreateObjectTable(object_table, object_table.CreateVectorOfStructs(object_entries)));
 
   const fb::PackHead head = make_head();
   const fb::PackTrailer trailer(bytes_, frame_table.GetSize(), object_table.GetSize(), 0,
                                 to_flatbuffer(sha256(buffer_bytes(frame_table))),
-                                to_flatbuffer(sha256(buffer_bytes(object_table))), kFormatVersion, 0, kTrailerMagic);
+                                to_flatbuffer(sha256(buffer_bytes(object_table))), kFormatVersion, 0,
+                                kTrailerMagic);
   std::vector<ByteView> parts = {struct_bytes(head)};
   parts.insert(parts.end(), parts_.begin(), parts_.end());
   parts.push_back(buffer_bytes(frame_table));
@@ -149,8 +156,8 @@ PackTables read_pack_tables(Store& store, const PackDigest& pack) {
   const Bytes frame_bytes = read_table(store, key, trailer.frames_bytes(), trailer.frame_table_bytes(),
                                        from_flatbuffer(trailer.frame_table_digest()));
   const Bytes object_bytes =
-      read_table(store, key, trailer.frames_bytes() + trailer.frame_table_bytes(), trailer.object_table_bytes(),
-                 from_flatbuffer(trailer.object_table_digest()));
+      read_table(store, key, trailer.frames_bytes() + trailer.frame_table_bytes(),
+                 trailer.object_table_bytes(), from_flatbuffer(trailer.object_table_digest()));
   const auto* frame_table = verified_root<fb::FrameTable>(frame_bytes, key);
   const auto* object_table = verified_root<fb::ObjectTable>(object_bytes, key);
 

@@ -37,7 +37,8 @@ class PackBuilder {
  public:
   PackBuilder();
 
-  /// Takes the frame; returns its offset in the pack to be. `objects` in the frame's order, as many as it says.
+  /// Takes the frame; returns its offset in the pack to be. `objects` in the frame's order, as many as it
+  /// says.
   std::uint64_t add(EncodedFrame frame, std::span<const ObjectRecord> objects);
 
   /// Size that the frames have so far.
@@ -70,8 +71,8 @@ struct PackTables {
   std::vector<ObjectRecord> objects;  ///< in frame order
 };
 
-/// Reads and checks head, trailer and both tables of a pack (but no frame). Throws kDamaged, kUnsupported, kLimit,
-/// kNotFound.
+/// Reads and checks head, trailer and both tables of a pack (but no frame). Throws kDamaged, kUnsupported,
+/// kLimit, kNotFound.
 [[nodiscard]] PackTables read_pack_tables(Store& store, const PackDigest& pack);
 
 /// Reads a frame and checks it. Errors name pack and offset.

@@ -8,20 +8,23 @@ namespace vmpack {
 namespace {
 
 constexpr auto kCompressed = std::to_array<std::string_view>(
-    {"7z",  "apk", "avif", "bz2", "crate", "deb", "docx", "dsc", "ear",  "flac", "gif", "gz",  "gem", "iso",
-     "jar", "jpeg", "jpg", "lz",  "lz4",   "lzma", "m4a", "mkv", "mo.gz", "mp3", "mp4", "odt", "ogg", "pdf",
-     "png", "rpm", "snap", "squashfs", "svgz", "tbz", "tgz", "txz", "war", "webm", "webp", "whl", "woff", "woff2",
-     "xlsx", "xz", "zip", "zst"});
+    {"7z",  "apk",  "avif", "bz2",  "crate", "deb",   "docx", "dsc",      "ear",  "flac", "gif",   "gz",
+     "gem", "iso",  "jar",  "jpeg", "jpg",   "lz",    "lz4",  "lzma",     "m4a",  "mkv",  "mo.gz", "mp3",
+     "mp4", "odt",  "ogg",  "pdf",  "png",   "rpm",   "snap", "squashfs", "svgz", "tbz",  "tgz",   "txz",
+     "war", "webm", "webp", "whl",  "woff",  "woff2", "xlsx", "xz",       "zip",  "zst"});
 constexpr auto kText = std::to_array<std::string_view>(
-    {"c",   "cc",   "cfg", "cmake", "conf", "cpp",  "css", "csv",  "desktop", "el",  "go",   "h",   "hpp",
-     "htm", "html", "ini", "java",  "js",   "json", "log", "lua",  "m4",      "md",  "pl",   "pm",  "po",
-     "pod", "py",   "rb",  "rs",    "rst",  "rules", "service", "sh", "sql",  "svg", "tex",  "toml", "ts",
-     "txt", "xml",  "yaml", "yml",  "list", "md5sums", "triggers", "shlibs", "postinst", "preinst", "prerm", "postrm"});
+    {"c",        "cc",     "cfg",      "cmake",   "conf",  "cpp",     "css", "csv",  "desktop",
+     "el",       "go",     "h",        "hpp",     "htm",   "html",    "ini", "java", "js",
+     "json",     "log",    "lua",      "m4",      "md",    "pl",      "pm",  "po",   "pod",
+     "py",       "rb",     "rs",       "rst",     "rules", "service", "sh",  "sql",  "svg",
+     "tex",      "toml",   "ts",       "txt",     "xml",   "yaml",    "yml", "list", "md5sums",
+     "triggers", "shlibs", "postinst", "preinst", "prerm", "postrm"});
 constexpr auto kDatabase = std::to_array<std::string_view>(
     {"db", "db3", "frm", "ibd", "ldb", "mdb", "myd", "myi", "sqlite", "sqlite3", "wal"});
 constexpr auto kDatabaseFolders =
     std::to_array<std::string_view>({"/var/lib/mysql/", "/var/lib/postgresql/", "/var/lib/redis/"});
-constexpr auto kExecutable = std::to_array<std::string_view>({"a", "bin", "dll", "elf", "exe", "ko", "o", "pyc", "so", "sys"});
+constexpr auto kExecutable =
+    std::to_array<std::string_view>({"a", "bin", "dll", "elf", "exe", "ko", "o", "pyc", "so", "sys"});
 constexpr auto kTextFolders = std::to_array<std::string_view>({"/etc/", "/usr/include/", "/usr/share/doc/"});
 
 template <std::size_t N>
@@ -49,7 +52,8 @@ ObjectClass classify_file(const FileEntry& file) {
   if (in_folder(kDatabaseFolders, path) || any_of(kDatabase, extension)) return ObjectClass::kDatabase;
   if (any_of(kCompressed, extension)) return ObjectClass::kCompressed;
   if (any_of(kText, extension)) return ObjectClass::kText;
-  if (any_of(kExecutable, extension) || path.find(".so.") != std::string_view::npos) return ObjectClass::kExecutable;
+  if (any_of(kExecutable, extension) || path.find(".so.") != std::string_view::npos)
+    return ObjectClass::kExecutable;
   if (in_folder(kTextFolders, path)) return ObjectClass::kText;
   if ((file.mode & 0111U) != 0) return ObjectClass::kExecutable;
   return ObjectClass::kData;

@@ -19,10 +19,12 @@ bool is_sound(const FileExtent& extent, std::uint64_t image_bytes) {
          extent.length <= image_bytes - extent.disk_offset && extent.file_offset <= UINT64_MAX / 2;
 }
 
-/// Splits one file into parts: at holes, and at multiples of kPartBytesMax. Empty when its extents make no sense.
+/// Splits one file into parts: at holes, and at multiples of kPartBytesMax. Empty when its extents make no
+/// sense.
 class FilePartBuilder {
  public:
-  FilePartBuilder(const FileEntry& file, std::uint32_t volume, std::uint32_t number, std::uint32_t whole_bytes_max)
+  FilePartBuilder(const FileEntry& file, std::uint32_t volume, std::uint32_t number,
+                  std::uint32_t whole_bytes_max)
       : file_(file) {
     proto_.object_class = classify_file(file);
     proto_.cutting = file.size <= whole_bytes_max ? Cutting::kWhole : Cutting::kContentDefined;
@@ -36,7 +38,9 @@ class FilePartBuilder {
       if (!is_sound(extent, image_bytes) || extent.file_offset < next) return {};
       next = extent.file_offset + extent.length;
       if (extent.file_offset >= file_.size) continue;
-      if (!add(extent.file_offset, extent.disk_offset, std::min(extent.length, file_.size - extent.file_offset))) return {};
+      if (!add(extent.file_offset, extent.disk_offset,
+               std::min(extent.length, file_.size - extent.file_offset)))
+        return {};
     }
     return std::move(parts_);
   }
@@ -45,7 +49,8 @@ class FilePartBuilder {
   /// False when content would continue behind a piece that ends within a sector.
   bool add(std::uint64_t file_offset, std::uint64_t disk_offset, std::uint64_t length) {
     while (length > 0) {
-      const bool continues = !parts_.empty() && parts_.back().file_offset + parts_.back().bytes == file_offset &&
+      const bool continues = !parts_.empty() &&
+                             parts_.back().file_offset + parts_.back().bytes == file_offset &&
                              file_offset % kPartBytesMax != 0;
       if (!continues) {
         parts_.push_back(proto_);
@@ -99,8 +104,8 @@ std::vector<Claim> claims_of(const std::vector<Part>& parts) {
   return claims;
 }
 
-/// Drops parts that claim what another has: of those left no two overlap. One pass is enough, because a claim that
-/// meets any earlier one which stands ends its part.
+/// Drops parts that claim what another has: of those left no two overlap. One pass is enough, because a claim
+/// that meets any earlier one which stands ends its part.
 void drop_overlapping(std::vector<Part>& parts, std::uint64_t& rejected) {
   std::vector<bool> dropped(parts.size());
   std::uint64_t taken_until = 0;
@@ -149,11 +154,12 @@ class ZoneBuilder {
       if (volume->range.offset % kSectorBytes != 0 || volume->range.offset < at_) continue;
       add({volume->range.offset, 0}, ObjectClass::kBoot, Cutting::kFixed);
       Zone zone = zone_of(*volume);
-      const std::uint64_t end = std::min(image_bytes_, volume->range.offset <= UINT64_MAX - volume->range.length
-                                                           ? volume->range.end()
-                                                           : image_bytes_);
+      const std::uint64_t end = std::min(
+          image_bytes_,
+          volume->range.offset <= UINT64_MAX - volume->range.length ? volume->range.end() : image_bytes_);
       for (const ByteRange& free : volume->free) {
-        if (!volume->inspected || free.offset < at_ || free.offset >= end || free.length > end - free.offset) continue;
+        if (!volume->inspected || free.offset < at_ || free.offset >= end || free.length > end - free.offset)
+          continue;
         if (free.offset % kSectorBytes != 0 || free.length % kSectorBytes != 0) continue;
         add({free.offset, 0}, zone.object_class, zone.cutting);
         add({at_, free.length}, ObjectClass::kFree, Cutting::kContentDefined);
@@ -178,7 +184,8 @@ class ZoneBuilder {
   std::vector<Zone> zones_;
 };
 
-/// Parts for what no file claims: data ranges minus claims, split at zone borders and at multiples of kPartBytesMax.
+/// Parts for what no file claims: data ranges minus claims, split at zone borders and at multiples of
+/// kPartBytesMax.
 class RestBuilder {
  public:
   RestBuilder(std::vector<Zone> zones, std::vector<Part>& parts) : zones_(std::move(zones)), parts_(parts) {}
@@ -202,8 +209,8 @@ class RestBuilder {
       while (zones_[zone_].range.end() <= at) ++zone_;
       const Zone& zone = zones_[zone_];
       const std::uint64_t in_zone = at - zone.range.offset;
-      const std::uint64_t stop =
-          std::min({end, zone.range.end(), zone.range.offset + round_down(in_zone, kPartBytesMax) + kPartBytesMax});
+      const std::uint64_t stop = std::min(
+          {end, zone.range.end(), zone.range.offset + round_down(in_zone, kPartBytesMax) + kPartBytesMax});
       Part part;
       part.object_class = zone.object_class;
       part.cutting = zone.cutting;

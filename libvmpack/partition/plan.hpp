@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a layout to the parts that a disk is cut along. Pure: needs no image, and trusts nothing the layout says.
+// From a layout to the parts that a disk is cut along. Pure: needs no image, and trusts nothing the layout
+// says.
 #pragma once
 
 #include <cstdint>
@@ -18,27 +19,30 @@ inline constexpr std::uint64_t kPartBytesMax = 16 * kMiB;
 /// Unit in which file systems' metadata is cut, and in which zeros are looked for.
 inline constexpr std::uint64_t kBlockBytes = 4 * kKiB;
 
-/// A run of bytes that is cut on its own: a file, a piece of a file without holes, or a run of the disk that belongs to
-/// no file. Ranges and bytes: the ranges hold `bytes`, in this order, and up to 511 bytes of slack behind them.
+/// A run of bytes that is cut on its own: a file, a piece of a file without holes, or a run of the disk that
+/// belongs to no file. Ranges and bytes: the ranges hold `bytes`, in this order, and up to 511 bytes of slack
+/// behind them.
 struct Part {
   static constexpr std::uint32_t kNoFile = 0xffffffff;
 
   ObjectClass object_class = ObjectClass::kOpaque;
   Cutting cutting = Cutting::kContentDefined;
-  std::uint32_t volume = 0;          ///< of the file, in the layout
-  std::uint32_t file = kNoFile;      ///< in the volume
+  std::uint32_t volume = 0;      ///< of the file, in the layout
+  std::uint32_t file = kNoFile;  ///< in the volume
   std::uint64_t file_offset = 0;
-  std::uint64_t bytes = 0;           ///< at most kPartBytesMax
-  std::vector<ByteRange> ranges;     ///< on the disk, offsets and lengths multiples of 512
+  std::uint64_t bytes = 0;        ///< at most kPartBytesMax
+  std::vector<ByteRange> ranges;  ///< on the disk, offsets and lengths multiples of 512
 };
 
 struct Plan {
-  std::vector<Part> parts;           ///< sorted by where they begin on the disk
-  std::uint64_t files_rejected = 0;  ///< whose extents made no sense; their blocks are in parts without a file
+  std::vector<Part> parts;  ///< sorted by where they begin on the disk
+  std::uint64_t files_rejected =
+      0;  ///< whose extents made no sense; their blocks are in parts without a file
 };
 
-/// Covers every byte of `data` (sorted, sector-aligned ranges that may hold something else than zeros) with exactly one
-/// part. Whatever the layout claims can change where cuts fall, and nothing else.
-[[nodiscard]] Plan make_plan(const Layout& layout, std::span<const ByteRange> data, std::uint32_t whole_file_bytes_max);
+/// Covers every byte of `data` (sorted, sector-aligned ranges that may hold something else than zeros) with
+/// exactly one part. Whatever the layout claims can change where cuts fall, and nothing else.
+[[nodiscard]] Plan make_plan(const Layout& layout, std::span<const ByteRange> data,
+                             std::uint32_t whole_file_bytes_max);
 
 }  // namespace vmpack

@@ -25,8 +25,8 @@ class FrameCache {
   /// The frame if it is here, else nullptr. Never waits for a load.
   [[nodiscard]] FramePtr find(const FrameDigest& digest);
 
-  /// The frame, by `load` if it is not here. Of several threads that ask at once one loads and the others wait for it;
-  /// if it throws, all of them see the error and the next caller tries again.
+  /// The frame, by `load` if it is not here. Of several threads that ask at once one loads and the others
+  /// wait for it; if it throws, all of them see the error and the next caller tries again.
   [[nodiscard]] FramePtr get(const FrameDigest& digest, const std::function<FramePtr()>& load);
 
   struct Statistics {

@@ -57,7 +57,8 @@ class PageCache {
 }  // namespace
 
 struct ImageReader::State {
-  State(std::shared_ptr<const Repository> opened, const SnapshotDigest& digest, std::shared_ptr<FrameCache> frames)
+  State(std::shared_ptr<const Repository> opened, const SnapshotDigest& digest,
+        std::shared_ptr<FrameCache> frames)
       : repository(std::move(opened)),
         snapshot(digest),
         cache(std::move(frames)),
@@ -109,8 +110,9 @@ struct ImageReader::State {
 
 namespace {
 
-/// Calls `zeros(into)` or `data(into, frame digest, offset in frame)` for each piece of a read within one page;
-/// `offset` counts from the region's start. A callback that returns false ends the walk, which then returns false.
+/// Calls `zeros(into)` or `data(into, frame digest, offset in frame)` for each piece of a read within one
+/// page; `offset` counts from the region's start. A callback that returns false ends the walk, which then
+/// returns false.
 template <typename Zeros, typename Data>
 bool walk_page(const MapPage& page, std::uint64_t offset, std::uint64_t length, Zeros zeros, Data data) {
   const std::uint64_t end = offset + length;
@@ -127,15 +129,18 @@ bool walk_page(const MapPage& page, std::uint64_t offset, std::uint64_t length, 
       at = run_start;
     }
     const std::uint64_t piece_end = std::min(run_end, end);
-    if (!data(at - offset, piece_end - at, page.frames[run->frame], run->offset + (at - run_start))) return false;
+    if (!data(at - offset, piece_end - at, page.frames[run->frame], run->offset + (at - run_start)))
+      return false;
     at = piece_end;
   }
   return at >= end || zeros(at - offset, end - at);
 }
 
-void copy_from_frame(const DecodedFrame& frame, std::uint64_t offset, ByteSpan into, const FrameDigest& digest) {
+void copy_from_frame(const DecodedFrame& frame, std::uint64_t offset, ByteSpan into,
+                     const FrameDigest& digest) {
   if (offset + into.size() > frame.bytes.size()) {
-    throw Error(ErrorCode::kDamaged, fmt::format("the block map points behind the end of frame {}", digest.hex()));
+    throw Error(ErrorCode::kDamaged,
+                fmt::format("the block map points behind the end of frame {}", digest.hex()));
   }
   std::memcpy(into.data(), frame.bytes.data() + offset, into.size());
 }
@@ -146,7 +151,8 @@ ImageReader::ImageReader(std::unique_ptr<State> state) : state_(std::move(state)
 ImageReader::~ImageReader() = default;
 
 std::shared_ptr<ImageReader> ImageReader::open(std::shared_ptr<const Repository> repository,
-                                               const SnapshotDigest& snapshot, std::shared_ptr<FrameCache> cache) {
+                                               const SnapshotDigest& snapshot,
+                                               std::shared_ptr<FrameCache> cache) {
   return std::shared_ptr<ImageReader>(
       new ImageReader(std::make_unique<State>(std::move(repository), snapshot, std::move(cache))));
 }
@@ -164,7 +170,8 @@ void ImageReader::read(std::uint64_t offset, ByteSpan into) const {
       std::memset(piece.data() + at, 0, length);
       return true;
     };
-    const auto data = [&](std::uint64_t at, std::uint64_t length, const FrameDigest& digest, std::uint64_t from) {
+    const auto data = [&](std::uint64_t at, std::uint64_t length, const FrameDigest& digest,
+                          std::uint64_t from) {
       copy_from_frame(*state_->frame(digest), from, piece.subspan(at, length), digest);
       return true;
     };
@@ -190,7 +197,8 @@ bool ImageReader::try_read(std::uint64_t offset, ByteSpan into) const {
       std::memset(piece.data() + at, 0, length);
       return true;
     };
-    const auto data = [&](std::uint64_t at, std::uint64_t length, const FrameDigest& digest, std::uint64_t from) {
+    const auto data = [&](std::uint64_t at, std::uint64_t length, const FrameDigest& digest,
+                          std::uint64_t from) {
       const auto frame = state_->cache->find(digest);
       if (!frame) return false;
       copy_from_frame(*frame, from, piece.subspan(at, length), digest);
@@ -225,7 +233,9 @@ std::vector<AllocationRun> ImageReader::allocation(std::uint64_t offset, std::ui
     if (const PagePtr page = state_->page(offset / region_bytes)) {
       walk_page(
           *page, within, piece, [&](std::uint64_t, std::uint64_t bytes) { return add(bytes, true); },
-          [&](std::uint64_t, std::uint64_t bytes, const FrameDigest&, std::uint64_t) { return add(bytes, false); });
+          [&](std::uint64_t, std::uint64_t bytes, const FrameDigest&, std::uint64_t) {
+            return add(bytes, false);
+          });
     } else {
       add(piece, true);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads a snapshot as the image it was: resolves offsets through the block map, decodes verified frames, fills zeros.
+// Reads a snapshot as the image it was: resolves offsets through the block map, decodes verified frames,
+// fills zeros.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,10 @@ struct AllocationRun {
 /// One open snapshot. Every method may be called from any thread, by several at once.
 class ImageReader {
  public:
-  /// Reads manifest, map root and places; nothing that grows with the image. Throws kNotFound, kDamaged, kUnsupported.
-  static std::shared_ptr<ImageReader> open(std::shared_ptr<const Repository> repository, const SnapshotDigest& snapshot,
-                                           std::shared_ptr<FrameCache> cache);
+  /// Reads manifest, map root and places; nothing that grows with the image. Throws kNotFound, kDamaged,
+  /// kUnsupported.
+  static std::shared_ptr<ImageReader> open(std::shared_ptr<const Repository> repository,
+                                           const SnapshotDigest& snapshot, std::shared_ptr<FrameCache> cache);
   ~ImageReader();
   ImageReader(const ImageReader&) = delete;
   ImageReader& operator=(const ImageReader&) = delete;
@@ -33,8 +35,8 @@ class ImageReader {
   [[nodiscard]] std::uint64_t size() const;
   [[nodiscard]] const SnapshotDigest& snapshot() const;
 
-  /// Fills `into` from `offset`; the range must lie inside the image. May block on the store and on decoding. Throws
-  /// kDamaged naming the damaged file; `into` then holds nothing that may be shown.
+  /// Fills `into` from `offset`; the range must lie inside the image. May block on the store and on decoding.
+  /// Throws kDamaged naming the damaged file; `into` then holds nothing that may be shown.
   void read(std::uint64_t offset, ByteSpan into) const;
 
   /// As read(), but only from memory: false, at once, when something that it needs is not cached.

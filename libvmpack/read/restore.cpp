@@ -48,21 +48,27 @@ std::vector<FrameUse> collect_uses(const MapReader& map) {
     }
     for (const PageRun& run : page.runs) {
       uses[local[run.frame]].pieces.push_back({region_start + run.start * kSectorBytes,
-                                               static_cast<std::uint32_t>(run.length * kSectorBytes), run.offset});
+                                               static_cast<std::uint32_t>(run.length * kSectorBytes),
+                                               run.offset});
     }
   });
-  std::ranges::sort(uses, {}, [](const FrameUse& use) { return std::pair(use.location.pack.bytes, use.location.offset); });
+  std::ranges::sort(
+      uses, {}, [](const FrameUse& use) { return std::pair(use.location.pack.bytes, use.location.offset); });
   return uses;
 }
 
 class RawSink final : public ImageSink {
  public:
   RawSink(const std::string& path, std::uint64_t image_bytes, bool replace)
-      : pending_(path, replace), file_(FileDescriptor::open(pending_.temporary(), O_RDWR | O_CREAT | O_EXCL, 0666)) {
-    if (::ftruncate(file_.get(), static_cast<off_t>(image_bytes)) != 0) throw system_error(errno, "cannot size", path);
+      : pending_(path, replace),
+        file_(FileDescriptor::open(pending_.temporary(), O_RDWR | O_CREAT | O_EXCL, 0666)) {
+    if (::ftruncate(file_.get(), static_cast<off_t>(image_bytes)) != 0)
+      throw system_error(errno, "cannot size", path);
   }
 
-  void write(std::uint64_t offset, ByteView bytes) override { write_at(file_.get(), bytes, offset, pending_.path()); }
+  void write(std::uint64_t offset, ByteView bytes) override {
+    write_at(file_.get(), bytes, offset, pending_.path());
+  }
   void finish() override { pending_.publish(); }
 
  private:
@@ -75,7 +81,8 @@ class RawSink final : public ImageSink {
 PendingFile::PendingFile(std::string path, bool replace)
     : path_(std::move(path)), temporary_(fmt::format("{}.vmpack-{}", path_, ::getpid())) {
   if (!replace && ::access(path_.c_str(), F_OK) == 0) {
-    throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", path_), "name another file, or give --force");
+    throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", path_),
+                "name another file, or give --force");
   }
 }
 
@@ -92,8 +99,8 @@ std::unique_ptr<ImageSink> open_raw_sink(const std::string& path, std::uint64_t 
   return std::make_unique<RawSink>(path, image_bytes, replace);
 }
 
-RestoreResult restore(const Repository& repository, const SnapshotDigest& snapshot, ImageSink& sink, unsigned threads,
-                      Progress& progress) {
+RestoreResult restore(const Repository& repository, const SnapshotDigest& snapshot, ImageSink& sink,
+                      unsigned threads, Progress& progress) {
   const Manifest manifest = repository.manifest(snapshot);
   const MapReader map(repository.store(), snapshot, manifest.map);
   const std::vector<FrameUse> uses = collect_uses(map);

@@ -46,9 +46,10 @@ class PendingFile {
   bool published_ = false;
 };
 
-/// A sparse raw file, written under a temporary name beside `path` and renamed by finish(). kAlreadyExists when `path`
-/// exists, unless `replace`.
-[[nodiscard]] std::unique_ptr<ImageSink> open_raw_sink(const std::string& path, std::uint64_t image_bytes, bool replace);
+/// A sparse raw file, written under a temporary name beside `path` and renamed by finish(). kAlreadyExists
+/// when `path` exists, unless `replace`.
+[[nodiscard]] std::unique_ptr<ImageSink> open_raw_sink(const std::string& path, std::uint64_t image_bytes,
+                                                       bool replace);
 
 struct RestoreResult {
   std::uint64_t image_bytes = 0;
@@ -56,9 +57,9 @@ struct RestoreResult {
   std::uint64_t stored_bytes = 0;  ///< read from packs
 };
 
-/// Reads all of `snapshot` into `sink` on `threads` threads, and finishes it. Throws kDamaged before finish(), so that a
-/// damaged repository leaves no image behind.
-RestoreResult restore(const Repository& repository, const SnapshotDigest& snapshot, ImageSink& sink, unsigned threads,
-                      Progress& progress);
+/// Reads all of `snapshot` into `sink` on `threads` threads, and finishes it. Throws kDamaged before
+/// finish(), so that a damaged repository leaves no image behind.
+RestoreResult restore(const Repository& repository, const SnapshotDigest& snapshot, ImageSink& sink,
+                      unsigned threads, Progress& progress);
 
 }  // namespace vmpack

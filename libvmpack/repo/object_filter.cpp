@@ -37,7 +37,8 @@ std::size_t block_of(std::size_t words, const Digest& digest) {
 }  // namespace
 
 std::vector<std::uint64_t> make_filter(std::uint64_t count) {
-  return std::vector<std::uint64_t>(kFilterBlockWords * std::max<std::uint64_t>(1, divide_up(count * kBitsPerDigest, 256)));
+  return std::vector<std::uint64_t>(kFilterBlockWords *
+                                    std::max<std::uint64_t>(1, divide_up(count * kBitsPerDigest, 256)));
 }
 
 void filter_insert(std::span<std::uint64_t> filter, const Digest& digest) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A split-block Bloom filter over digests: says "certainly not here" for one cache line's cost.
-// After Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters (2007); blocks as in Apache Parquet.
+// After Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters (2007); blocks as in Apache
+// Parquet.
 #pragma once
 
 #include <cstdint>

@@ -36,7 +36,8 @@ class WholeValue {
     const std::string path = store.local_path(key);
     const auto stat = store.stat(key);
     if (!stat) throw Error(ErrorCode::kNotFound, fmt::format("{} is missing", key));
-    if (stat->bytes > limits::kIndexFileBytesMax) throw Error(ErrorCode::kLimit, fmt::format("{} is over the limit", key));
+    if (stat->bytes > limits::kIndexFileBytesMax)
+      throw Error(ErrorCode::kLimit, fmt::format("{} is over the limit", key));
     if (path.empty() || stat->bytes == 0) {
       owned_ = store.get(key, limits::kIndexFileBytesMax);
       view_ = owned_;
@@ -80,26 +81,31 @@ void ObjectIndexBuilder::add_frame(const FrameDigest& frame, std::uint64_t offse
 }
 
 void ObjectIndexBuilder::write(Store& store) {
-  std::ranges::sort(objects_, {}, [](const Object& object) { return std::pair(object.digest.bytes, object.frame); });
-  const auto duplicates = std::ranges::unique(objects_, {}, [](const Object& object) { return object.digest.bytes; });
+  std::ranges::sort(objects_, {},
+                    [](const Object& object) { return std::pair(object.digest.bytes, object.frame); });
+  const auto duplicates =
+      std::ranges::unique(objects_, {}, [](const Object& object) { return object.digest.bytes; });
   objects_.erase(duplicates.begin(), duplicates.end());
 
   Bytes body;
   body.reserve(frames_.size() * sizeof(fb::IndexFrame) + objects_.size() * sizeof(fb::IndexObject));
   for (const Frame& frame : frames_) {
-    append(body, struct_bytes(fb::IndexFrame(to_flatbuffer(frame.digest), frame.offset, frame.stored_bytes, frame.pack)));
+    append(body, struct_bytes(fb::IndexFrame(to_flatbuffer(frame.digest), frame.offset, frame.stored_bytes,
+                                             frame.pack)));
   }
   std::vector<std::uint64_t> filter = make_filter(objects_.size());
   std::vector<std::uint64_t> fences;
   for (std::size_t i = 0; i < objects_.size(); ++i) {
     const Object& object = objects_[i];
-    append(body, struct_bytes(fb::IndexObject(to_flatbuffer(object.digest), object.frame, object.offset, object.bytes, 0)));
+    append(body, struct_bytes(fb::IndexObject(to_flatbuffer(object.digest), object.frame, object.offset,
+                                              object.bytes, 0)));
     filter_insert(filter, object.digest);
     if (i % kFenceObjects == 0) fences.push_back(object.digest.prefix());
   }
   std::vector<std::uint64_t> checksums;
   for (std::size_t at = 0; at < body.size(); at += kBlockBytes) {
-    checksums.push_back(xxh3(ByteView(body).subspan(at, std::min<std::size_t>(kBlockBytes, body.size() - at))));
+    checksums.push_back(
+        xxh3(ByteView(body).subspan(at, std::min<std::size_t>(kBlockBytes, body.size() - at))));
   }
   std::vector<fb::Digest> packs;
   packs.reserve(packs_.size());
@@ -109,8 +115,9 @@ void ObjectIndexBuilder::write(Store& store) {
   const auto checksums_offset = builder.CreateVector(checksums);
   const auto fences_offset = builder.CreateVector(fences);
   const auto filter_offset = builder.CreateVector(filter);
-  builder.Finish(fb::CreateObjectIndexHeader(builder, packs_offset, frames_.size(), objects_.size(), kBlockBytes,
-                                             checksums_offset, fences_offset, kFenceObjects, filter_offset));
+  builder.Finish(fb::CreateObjectIndexHeader(builder, packs_offset, frames_.size(), objects_.size(),
+                                             kBlockBytes, checksums_offset, fences_offset, kFenceObjects,
+                                             filter_offset));
   const Bytes start = make_envelope(FileKind::kObjectIndex, buffer_bytes(builder), body.size());
   Sha256 hasher;
   hasher.update(start);
@@ -120,7 +127,8 @@ void ObjectIndexBuilder::write(Store& store) {
 }
 
 struct ObjectIndexFile::State {
-  State(Store& store, const std::string& index_file_key) : key(index_file_key), value(store, index_file_key) {}
+  State(Store& store, const std::string& index_file_key)
+      : key(index_file_key), value(store, index_file_key) {}
 
   std::string key;
   WholeValue value;
@@ -147,12 +155,14 @@ struct ObjectIndexFile::State {
   }
 
   [[nodiscard]] fb::IndexObject object(std::uint64_t number) const {
-    const std::uint64_t offset = header->frame_count() * sizeof(fb::IndexFrame) + number * sizeof(fb::IndexObject);
+    const std::uint64_t offset =
+        header->frame_count() * sizeof(fb::IndexFrame) + number * sizeof(fb::IndexObject);
     return read_struct<fb::IndexObject>(checked(offset, sizeof(fb::IndexObject)));
   }
 
   [[nodiscard]] ObjectLocation location(const fb::IndexObject& object_entry) const {
-    if (object_entry.frame() >= header->frame_count()) throw damaged(key, "an object names a frame that is not listed");
+    if (object_entry.frame() >= header->frame_count())
+      throw damaged(key, "an object names a frame that is not listed");
     const auto frame = read_struct<fb::IndexFrame>(
         checked(std::uint64_t{object_entry.frame()} * sizeof(fb::IndexFrame), sizeof(fb::IndexFrame)));
     if (frame.pack() >= packs.size() || object_entry.offset() % kObjectAlignment != 0 ||
@@ -183,11 +193,12 @@ std::unique_ptr<ObjectIndexFile> ObjectIndexFile::open(Store& store, const std::
   state->body = file.subspan(body_offset(envelope));
   const fb::ObjectIndexHeader& stored = *state->header;
   const std::uint64_t records_max = limits::kIndexFileBytesMax / sizeof(fb::IndexObject);
-  const bool fits = stored.frame_count() <= records_max && stored.object_count() <= records_max &&
-                    (stored.frame_count() + stored.object_count()) * sizeof(fb::IndexObject) == state->body.size() &&
-                    stored.block_bytes() > 0 && stored.fence_objects() > 0 &&
-                    structs(stored.block_checksums()).size() == divide_up(state->body.size(), stored.block_bytes()) &&
-                    structs(stored.fences()).size() == divide_up(stored.object_count(), stored.fence_objects());
+  const bool fits =
+      stored.frame_count() <= records_max && stored.object_count() <= records_max &&
+      (stored.frame_count() + stored.object_count()) * sizeof(fb::IndexObject) == state->body.size() &&
+      stored.block_bytes() > 0 && stored.fence_objects() > 0 &&
+      structs(stored.block_checksums()).size() == divide_up(state->body.size(), stored.block_bytes()) &&
+      structs(stored.fences()).size() == divide_up(stored.object_count(), stored.fence_objects());
   if (!fits) throw damaged(key, "its counts do not fit");
   for (const fb::Digest* pack : structs(stored.packs())) state->packs.emplace_back(from_flatbuffer(*pack));
   if (stored.filter() != nullptr) state->filter = {stored.filter()->data(), stored.filter()->size()};
@@ -207,7 +218,8 @@ std::optional<ObjectLocation> ObjectIndexFile::find(const ObjectDigest& object) 
   if (fence > 0) --fence;
   std::uint64_t low = fence * header.fence_objects();
   std::uint64_t high = header.object_count();
-  const auto beyond = static_cast<std::uint64_t>(std::ranges::upper_bound(fences, object.prefix()) - fences.begin());
+  const auto beyond =
+      static_cast<std::uint64_t>(std::ranges::upper_bound(fences, object.prefix()) - fences.begin());
   high = std::min(high, beyond * header.fence_objects());
   while (low < high) {
     const std::uint64_t middle = low + (high - low) / 2;
@@ -223,7 +235,8 @@ std::optional<ObjectLocation> ObjectIndexFile::find(const ObjectDigest& object) 
   return std::nullopt;
 }
 
-void ObjectIndexFile::for_each(const std::function<void(const ObjectDigest&, const ObjectLocation&)>& each) const {
+void ObjectIndexFile::for_each(
+    const std::function<void(const ObjectDigest&, const ObjectLocation&)>& each) const {
   for (std::uint64_t i = 0; i < object_count(); ++i) {
     const fb::IndexObject entry = state_->object(i);
     each(ObjectDigest(from_flatbuffer(entry.digest())), state_->location(entry));

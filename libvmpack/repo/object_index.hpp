@@ -69,7 +69,8 @@ class ObjectIndexFile {
   ObjectIndexFile(const ObjectIndexFile&) = delete;
   ObjectIndexFile& operator=(const ObjectIndexFile&) = delete;
 
-  /// Throws kDamaged when a block that it needs has a wrong checksum: a wrong answer would corrupt a snapshot.
+  /// Throws kDamaged when a block that it needs has a wrong checksum: a wrong answer would corrupt a
+  /// snapshot.
   [[nodiscard]] std::optional<ObjectLocation> find(const ObjectDigest& object) const;
   [[nodiscard]] std::uint64_t object_count() const;
   /// Calls for every object, in order of digest. Throws kDamaged.

@@ -15,7 +15,8 @@ namespace {
 constexpr std::size_t kDigestPrefixMin = 4;
 
 bool is_part_char(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+         c == '-';
 }
 
 void check_part(std::string_view part, std::string_view what, std::string_view text) {
@@ -23,7 +24,8 @@ void check_part(std::string_view part, std::string_view what, std::string_view t
                     part[0] != '-' && std::ranges::all_of(part, is_part_char);
   if (good) return;
   throw Error(ErrorCode::kInvalid, fmt::format("'{}' is not a reference: bad {}", printable(text), what),
-              "write NAME:TAG or NAME@DIGEST; names and tags are 1 to 128 of A-Z a-z 0-9 . _ - and start with none of . -");
+              "write NAME:TAG or NAME@DIGEST; names and tags are 1 to 128 of A-Z a-z 0-9 . _ - and start "
+              "with none of . -");
 }
 
 }  // namespace

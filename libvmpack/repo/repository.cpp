@@ -29,7 +29,9 @@ std::string random_id() {
   return id;
 }
 
-std::string reference_key(const ReferenceName& name) { return fmt::format("refs/{}/{}", name.name, name.tag); }
+std::string reference_key(const ReferenceName& name) {
+  return fmt::format("refs/{}/{}", name.name, name.tag);
+}
 
 std::string note_key(const SnapshotDigest& snapshot, std::string_view kind) {
   return fmt::format("notes/{}/{}.json", snapshot.hex(), kind);
@@ -55,12 +57,13 @@ RepositoryParameters parameters_from_json(const OrderedJson& json, std::string_v
   parameters.cut_bytes_max = json.at("cut_bytes_max").get<std::uint32_t>();
   parameters.frame_bytes_target = json.at("frame_bytes_target").get<std::uint32_t>();
   parameters.pack_bytes_target = json.at("pack_bytes_target").get<std::uint32_t>();
-  const bool sane = parameters.whole_file_bytes_max <= limits::kObjectBytesMax && parameters.cut_bytes_min >= 512 &&
-                    parameters.cut_bytes_min < parameters.cut_bytes_target &&
-                    parameters.cut_bytes_target < parameters.cut_bytes_max &&
-                    parameters.cut_bytes_max <= limits::kObjectBytesMax && parameters.frame_bytes_target >= 4096 &&
-                    parameters.frame_bytes_target <= limits::kFrameRawBytesMax / 2 &&
-                    parameters.pack_bytes_target >= kMiB && parameters.pack_bytes_target <= limits::kPackBytesMax / 2;
+  const bool sane =
+      parameters.whole_file_bytes_max <= limits::kObjectBytesMax && parameters.cut_bytes_min >= 512 &&
+      parameters.cut_bytes_min < parameters.cut_bytes_target &&
+      parameters.cut_bytes_target < parameters.cut_bytes_max &&
+      parameters.cut_bytes_max <= limits::kObjectBytesMax && parameters.frame_bytes_target >= 4096 &&
+      parameters.frame_bytes_target <= limits::kFrameRawBytesMax / 2 &&
+      parameters.pack_bytes_target >= kMiB && parameters.pack_bytes_target <= limits::kPackBytesMax / 2;
   if (!sane) throw Error(ErrorCode::kUnsupported, fmt::format("{} has parameters out of range", where));
   return parameters;
 }
@@ -109,7 +112,8 @@ Repository::Repository(std::shared_ptr<Store> store, RepositoryParameters parame
 
 void Repository::init(Store& store, const RepositoryParameters& parameters) {
   if (store.stat(kRepositoryKey)) {
-    throw Error(ErrorCode::kAlreadyExists, fmt::format("{} is a vmpack repository already", store.location()));
+    throw Error(ErrorCode::kAlreadyExists,
+                fmt::format("{} is a vmpack repository already", store.location()));
   }
   std::string other;
   store.list("", [&](const std::string& key, std::uint64_t) {
@@ -125,20 +129,23 @@ void Repository::init(Store& store, const RepositoryParameters& parameters) {
                             {"id", random_id()},
                             {"parameters", parameters_to_json(parameters)}};
   if (!store.put_if_absent(kRepositoryKey, as_byte_view(seal_json(dump_json(json))))) {
-    throw Error(ErrorCode::kAlreadyExists, fmt::format("{} is a vmpack repository already", store.location()));
+    throw Error(ErrorCode::kAlreadyExists,
+                fmt::format("{} is a vmpack repository already", store.location()));
   }
 }
 
 std::shared_ptr<Repository> Repository::open(std::shared_ptr<Store> store) {
   const std::string where = fmt::format("{}/{}", store->location(), kRepositoryKey);
   if (!store->stat(kRepositoryKey)) {
-    throw Error(ErrorCode::kNotFound, fmt::format("{} is not a vmpack repository", store->location()),
-                fmt::format("make one with 'vmpack init {}', or name another with --repo", store->location()));
+    throw Error(
+        ErrorCode::kNotFound, fmt::format("{} is not a vmpack repository", store->location()),
+        fmt::format("make one with 'vmpack init {}', or name another with --repo", store->location()));
   }
   const Bytes bytes = store->get(kRepositoryKey, limits::kJsonBytesMax);
   return read_json(check_sealed_json(as_text(bytes), where), where, [&](const OrderedJson& json) {
     check_json_format(json, kRepositoryFormat, {}, where);
-    return std::shared_ptr<Repository>(new Repository(std::move(store), parameters_from_json(json.at("parameters"), where),
+    return std::shared_ptr<Repository>(new Repository(std::move(store),
+                                                      parameters_from_json(json.at("parameters"), where),
                                                       json.at("id").get<std::string>()));
   });
 }
@@ -193,7 +200,8 @@ SnapshotDigest Repository::resolve(std::string_view text) const {
     throw Error(ErrorCode::kNotFound, fmt::format("there is no snapshot {} in {}", text, store_->location()),
                 "'vmpack list' shows what there is");
   }
-  throw Error(ErrorCode::kInvalid, fmt::format("{} names {} snapshots", text, found.size()), "give more digits");
+  throw Error(ErrorCode::kInvalid, fmt::format("{} names {} snapshots", text, found.size()),
+              "give more digits");
 }
 
 void Repository::set_reference(const ReferenceName& name, const SnapshotDigest& snapshot, bool force) const {
@@ -251,7 +259,8 @@ std::optional<std::string> Repository::note(const SnapshotDigest& snapshot, std:
   }
 }
 
-void Repository::put_note(const SnapshotDigest& snapshot, std::string_view kind, std::string_view object_text) const {
+void Repository::put_note(const SnapshotDigest& snapshot, std::string_view kind,
+                          std::string_view object_text) const {
   const std::string key = note_key(snapshot, kind);
   const std::string text = seal_json(object_text);
   for (int attempt = 0; attempt < kReferenceRaces; ++attempt) {

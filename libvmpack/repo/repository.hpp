@@ -22,7 +22,7 @@ struct RepositoryParameters {
   std::uint32_t cut_bytes_min = 16 * 1024;          ///< content-defined cutting of larger ones
   std::uint32_t cut_bytes_target = 64 * 1024;
   std::uint32_t cut_bytes_max = 256 * 1024;
-  std::uint32_t frame_bytes_target = 256 * 1024;    ///< of objects, before compression
+  std::uint32_t frame_bytes_target = 256 * 1024;  ///< of objects, before compression
   std::uint32_t pack_bytes_target = 64 * 1024 * 1024;
 };
 
@@ -34,10 +34,12 @@ struct ReferenceEntry {
   std::int64_t modified_seconds = 0;
 };
 
-/// An open repository. Methods may be called from any thread; nothing is cached, so that other processes' changes show.
+/// An open repository. Methods may be called from any thread; nothing is cached, so that other processes'
+/// changes show.
 class Repository {
  public:
-  /// Writes vmpack.json into an empty store. kAlreadyExists when a repository is there, kRefused when other files are.
+  /// Writes vmpack.json into an empty store. kAlreadyExists when a repository is there, kRefused when other
+  /// files are.
   static void init(Store& store, const RepositoryParameters& parameters);
 
   /// kNotFound when it is not a repository, kUnsupported for a later version or an unknown required feature.
@@ -47,14 +49,15 @@ class Repository {
   [[nodiscard]] const RepositoryParameters& parameters() const { return parameters_; }
   [[nodiscard]] const std::string& id() const { return id_; }
 
-  /// All references, sorted by name, then tag. A damaged one is left out and, with `damaged`, its key is told.
+  /// All references, sorted by name, then tag. A damaged one is left out and, with `damaged`, its key is
+  /// told.
   [[nodiscard]] std::vector<ReferenceEntry> references(std::vector<std::string>* damaged = nullptr) const;
 
   /// The entry of `name:tag`, or nullopt. Throws kDamaged.
   [[nodiscard]] std::optional<ReferenceEntry> find(const ReferenceName& name) const;
 
-  /// What a user's text names: `name`, `name:tag` or `name@<digest prefix>` (at least 4 digits, unambiguous among the
-  /// snapshots that were ever committed as `name`). Throws kInvalid, kNotFound.
+  /// What a user's text names: `name`, `name:tag` or `name@<digest prefix>` (at least 4 digits, unambiguous
+  /// among the snapshots that were ever committed as `name`). Throws kInvalid, kNotFound.
   [[nodiscard]] SnapshotDigest resolve(std::string_view text) const;
 
   /// Points `name` at `snapshot`, durable. Without `force` kAlreadyExists when it points elsewhere already.
@@ -66,7 +69,8 @@ class Repository {
   /// Reads and checks a manifest.
   [[nodiscard]] Manifest manifest(const SnapshotDigest& snapshot) const;
 
-  /// The JSON text of a note, or nullopt. `kind` is a path below the snapshot's notes, as in "os/facts". Throws kDamaged.
+  /// The JSON text of a note, or nullopt. `kind` is a path below the snapshot's notes, as in "os/facts".
+  /// Throws kDamaged.
   [[nodiscard]] std::optional<std::string> note(const SnapshotDigest& snapshot, std::string_view kind) const;
   /// Writes a note, replacing an older one. `object_text` is a JSON object.
   void put_note(const SnapshotDigest& snapshot, std::string_view kind, std::string_view object_text) const;

@@ -60,7 +60,8 @@ class Verifier {
 
  private:
   VerifyReport finish() {
-    std::ranges::sort(report_.damage, {}, [](const VerifyFinding& finding) { return std::pair(finding.file, finding.what); });
+    std::ranges::sort(report_.damage, {},
+                      [](const VerifyFinding& finding) { return std::pair(finding.file, finding.what); });
     return std::move(report_);
   }
 
@@ -101,7 +102,8 @@ class Verifier {
     }
     for (const std::string& key : keys) check_small_file(key);
     check_frames_of_packs();
-    for (const auto& [pack, contents] : packs_) report_.unreferenced_packs += indexed_.contains(pack) ? 0U : 1U;
+    for (const auto& [pack, contents] : packs_)
+      report_.unreferenced_packs += indexed_.contains(pack) ? 0U : 1U;
   }
 
   /// Everything but packs. Snapshots need the packs to be known.
@@ -125,7 +127,8 @@ class Verifier {
       PackContents& contents = packs_[*pack];
       for (const PackFrame& frame : tables.frames) {
         const auto first = tables.objects.begin() + frame.first_object;
-        contents[frame.offset] = {frame.digest, frame.stored_bytes, frame.raw_bytes, {first, first + frame.object_count}};
+        contents[frame.offset] = {
+            frame.digest, frame.stored_bytes, frame.raw_bytes, {first, first + frame.object_count}};
         report_.objects += frame.object_count;
       }
       ++report_.packs;
@@ -145,11 +148,14 @@ class Verifier {
     guarded(key, [&] {
       const std::string_view rest = std::string_view(key).substr(5);
       const auto slash = rest.find('/');
-      if (slash == std::string_view::npos) throw Error(ErrorCode::kDamaged, "its name is not that of a reference");
-      const ReferenceName name = parse_reference_name(std::string(rest.substr(0, slash)) + ":" + std::string(rest.substr(slash + 1)));
+      if (slash == std::string_view::npos)
+        throw Error(ErrorCode::kDamaged, "its name is not that of a reference");
+      const ReferenceName name = parse_reference_name(std::string(rest.substr(0, slash)) + ":" +
+                                                      std::string(rest.substr(slash + 1)));
       const auto entry = repository_->find(name);
       if (entry && !store_->stat(manifest_key(entry->snapshot))) {
-        throw Error(ErrorCode::kDamaged, fmt::format("it points to {}, which is missing", manifest_key(entry->snapshot)));
+        throw Error(ErrorCode::kDamaged,
+                    fmt::format("it points to {}, which is missing", manifest_key(entry->snapshot)));
       }
       ++report_.references;
     });
@@ -167,7 +173,8 @@ class Verifier {
       const bool is_map = key.starts_with("maps/");
       const auto digest = digest_in_key(key, std::string_view(is_map ? "maps/ab/" : "files/ab/").size());
       const Bytes bytes = store_->get(key, limits::kFileTableRootBytesMax);
-      if (!digest || sha256(bytes) != *digest) throw Error(ErrorCode::kDamaged, "its bytes do not match its name");
+      if (!digest || sha256(bytes) != *digest)
+        throw Error(ErrorCode::kDamaged, "its bytes do not match its name");
       if (is_map) {
         static_cast<void>(decode_map_root(bytes, key));
       } else {
@@ -180,15 +187,17 @@ class Verifier {
     guarded(key, [&] {
       const auto snapshot = digest_in_key(key, std::string_view("places/").size());
       if (!snapshot) throw Error(ErrorCode::kDamaged, "its name is not that of a places file");
-      Places::open(*store_, SnapshotDigest(*snapshot))->for_each([&](std::uint64_t prefix, const FrameLocation& location) {
-        const KnownFrame* frame = frame_at(location);
-        if (frame != nullptr && frame->digest.prefix() == prefix) return;
-        // A pack that is itself damaged was told already.
-        if (packs_.contains(location.pack) || !store_->stat(pack_key(location.pack))) {
-          throw Error(ErrorCode::kDamaged, fmt::format("it points to {} at offset {}, where no such frame is",
-                                                       pack_key(location.pack), location.offset));
-        }
-      });
+      Places::open(*store_, SnapshotDigest(*snapshot))
+          ->for_each([&](std::uint64_t prefix, const FrameLocation& location) {
+            const KnownFrame* frame = frame_at(location);
+            if (frame != nullptr && frame->digest.prefix() == prefix) return;
+            // A pack that is itself damaged was told already.
+            if (packs_.contains(location.pack) || !store_->stat(pack_key(location.pack))) {
+              throw Error(ErrorCode::kDamaged,
+                          fmt::format("it points to {} at offset {}, where no such frame is",
+                                      pack_key(location.pack), location.offset));
+            }
+          });
     });
   }
 
@@ -196,21 +205,25 @@ class Verifier {
     guarded(key, [&] {
       const auto digest = digest_in_key(key, std::string_view("index/").size());
       const auto file = ObjectIndexFile::open(*store_, key);
-      if (!digest || file->digest() != *digest) throw Error(ErrorCode::kDamaged, "its bytes do not match its name");
+      if (!digest || file->digest() != *digest)
+        throw Error(ErrorCode::kDamaged, "its bytes do not match its name");
       file->for_each([&](const ObjectDigest& object, const ObjectLocation& location) {
         indexed_.insert(location.location.pack);
         const KnownFrame* frame = frame_at(location.location);
         if (frame == nullptr) {
-          if (!packs_.contains(location.location.pack) && store_->stat(pack_key(location.location.pack))) return;
-          throw Error(ErrorCode::kDamaged, fmt::format("it points to {} at offset {}, where no such frame is",
-                                                       pack_key(location.location.pack), location.location.offset));
+          if (!packs_.contains(location.location.pack) && store_->stat(pack_key(location.location.pack)))
+            return;
+          throw Error(ErrorCode::kDamaged,
+                      fmt::format("it points to {} at offset {}, where no such frame is",
+                                  pack_key(location.location.pack), location.location.offset));
         }
         check_indexed_object(object, location, *frame);
       });
     });
   }
 
-  static void check_indexed_object(const ObjectDigest& object, const ObjectLocation& location, const KnownFrame& frame) {
+  static void check_indexed_object(const ObjectDigest& object, const ObjectLocation& location,
+                                   const KnownFrame& frame) {
     std::uint64_t at = 0;
     for (const ObjectRecord& record : frame.objects) {
       if (at == location.offset && record.digest == object && record.bytes == location.bytes) return;
@@ -227,9 +240,10 @@ class Verifier {
     });
   }
 
-  /// Manifest, map and file table of a snapshot. Collects the frames it reads from into `uses` where asked; without it
-  /// the packs' own tables tell whether frames are long enough.
-  void check_snapshot(const SnapshotDigest& snapshot, std::unordered_map<FrameDigest, std::uint64_t, DigestHash>* uses) {
+  /// Manifest, map and file table of a snapshot. Collects the frames it reads from into `uses` where asked;
+  /// without it the packs' own tables tell whether frames are long enough.
+  void check_snapshot(const SnapshotDigest& snapshot,
+                      std::unordered_map<FrameDigest, std::uint64_t, DigestHash>* uses) {
     const Manifest manifest = repository_->manifest(snapshot);
     ++report_.snapshots;
     guarded(map_key(manifest.map), [&] {
@@ -271,11 +285,13 @@ class Verifier {
       }
       const auto locations = map.places().find(page.frames[i]);
       if (locations.empty()) {
-        throw Error(ErrorCode::kDamaged, fmt::format("{} has no place for frame {}", map.places().key(), page.frames[i].hex()));
+        throw Error(ErrorCode::kDamaged,
+                    fmt::format("{} has no place for frame {}", map.places().key(), page.frames[i].hex()));
       }
       const KnownFrame* frame = frame_at(locations.front());
       if (frame != nullptr && frame->digest == page.frames[i] && frame->raw_bytes < most[i]) {
-        throw Error(ErrorCode::kDamaged, fmt::format("a page points behind the end of frame {}", frame->digest.hex()));
+        throw Error(ErrorCode::kDamaged,
+                    fmt::format("a page points behind the end of frame {}", frame->digest.hex()));
       }
     }
   }
@@ -293,7 +309,8 @@ class Verifier {
         for (const FileTablePage& page : volume.pages) {
           if (uses == nullptr && !checked_nodes_.insert(page.frame).second) continue;
           if (uses != nullptr) need(*uses, page.frame, 0);
-          static_cast<void>(decode_file_table_page(read_placed_frame(*store_, *places, page.frame)->bytes, key));
+          static_cast<void>(
+              decode_file_table_page(read_placed_frame(*store_, *places, page.frame)->bytes, key));
         }
       }
     });
@@ -319,7 +336,8 @@ class Verifier {
     parallel_for(items.size(), options_.threads, [&](std::size_t i) {
       const Item& item = items[i];
       guarded(pack_key(*item.pack), [&] {
-        const auto frame = read_frame(*store_, item.frame->digest, {*item.pack, item.offset, item.frame->stored_bytes});
+        const auto frame =
+            read_frame(*store_, item.frame->digest, {*item.pack, item.offset, item.frame->stored_bytes});
         check_objects(*frame, *item.frame);
       });
       progress_.advance(item.frame->stored_bytes);
@@ -328,11 +346,13 @@ class Verifier {
   }
 
   static void check_objects(const DecodedFrame& decoded, const KnownFrame& known) {
-    if (decoded.bytes.size() != known.raw_bytes) throw Error(ErrorCode::kDamaged, "a frame is not as long as its entry says");
+    if (decoded.bytes.size() != known.raw_bytes)
+      throw Error(ErrorCode::kDamaged, "a frame is not as long as its entry says");
     std::uint64_t at = 0;
     for (const ObjectRecord& object : known.objects) {
       if (sha256(ByteView(decoded.bytes).subspan(at, object.bytes)) != object.digest) {
-        throw Error(ErrorCode::kDamaged, fmt::format("object {} does not match its SHA-256", object.digest.hex()));
+        throw Error(ErrorCode::kDamaged,
+                    fmt::format("object {} does not match its SHA-256", object.digest.hex()));
       }
       at = next_object_offset(at, object.bytes);
     }
@@ -358,7 +378,8 @@ class Verifier {
       const std::string file = locations.empty() ? places.key() : pack_key(locations.front().pack);
       guarded(file, [&] {
         const auto frame = read_placed_frame(*store_, places, digest);
-        if (frame->bytes.size() < bytes) throw Error(ErrorCode::kDamaged, "a page points behind the end of a frame");
+        if (frame->bytes.size() < bytes)
+          throw Error(ErrorCode::kDamaged, "a page points behind the end of a frame");
       });
       progress_.advance(locations.empty() ? 0 : locations.front().stored_bytes);
     });

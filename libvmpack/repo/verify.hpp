@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks that what a repository holds is what it says: the whole chain from references to objects, and every checksum.
+// Checks that what a repository holds is what it says: the whole chain from references to objects, and every
+// checksum.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +36,10 @@ struct VerifyReport {
   std::uint64_t unreferenced_packs = 0;  ///< in no index: left by an ingest that was killed; no damage
 };
 
-/// Throws Error only where it cannot begin: no repository, a later version, an unknown reference, a store that fails.
-[[nodiscard]] VerifyReport verify(const std::shared_ptr<Store>& store, const VerifyOptions& options, Progress& progress);
+/// Throws Error only where it cannot begin: no repository, a later version, an unknown reference, a store
+/// that fails.
+[[nodiscard]] VerifyReport verify(const std::shared_ptr<Store>& store, const VerifyOptions& options,
+                                  Progress& progress);
 
 /// All packs in the store, sorted.
 [[nodiscard]] std::vector<PackDigest> list_packs(Store& store);

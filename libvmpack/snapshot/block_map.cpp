@@ -30,12 +30,13 @@ std::vector<fb::MapChild> to_structs(const std::vector<MapChild>& children) {
   return structs;
 }
 
-std::vector<MapChild> from_structs(const flatbuffers::Vector<const fb::MapChild*>* stored, std::uint64_t index_end,
-                                   std::string_view where) {
+std::vector<MapChild> from_structs(const flatbuffers::Vector<const fb::MapChild*>* stored,
+                                   std::uint64_t index_end, std::string_view where) {
   std::vector<MapChild> children;
   std::uint64_t next = 0;
   for (const fb::MapChild* child : structs(stored)) {
-    if (child->index() < next || child->index() >= index_end) throw damaged(where, "its children are out of order");
+    if (child->index() < next || child->index() >= index_end)
+      throw damaged(where, "its children are out of order");
     next = std::uint64_t{child->index()} + 1;
     children.push_back({child->index(), FrameDigest(from_flatbuffer(child->frame()))});
   }
@@ -120,7 +121,8 @@ Bytes encode(const MapPage& page) {
 
 MapRoot decode_map_root(ByteView bytes, std::string_view where) {
   const Envelope envelope = parse_envelope(bytes, FileKind::kBlockMap, where, limits::kMapRootBytesMax);
-  if (bytes.size() != body_offset(envelope) || envelope.body_bytes != 0) throw damaged(where, "its length is wrong");
+  if (bytes.size() != body_offset(envelope) || envelope.body_bytes != 0)
+    throw damaged(where, "its length is wrong");
   const ByteView header = bytes.subspan(kEnvelopeBytes, envelope.header_bytes);
   check_header(envelope, header, where);
   const Bytes aligned(header.begin(), header.end());
@@ -132,7 +134,8 @@ MapRoot decode_map_root(ByteView bytes, std::string_view where) {
     throw damaged(where, "its sizes are out of range");
   }
   const std::uint64_t regions = divide_up(root.image_bytes, root.region_bytes);
-  root.directories = from_structs(stored->directories(), divide_up(regions, root.regions_per_directory), where);
+  root.directories =
+      from_structs(stored->directories(), divide_up(regions, root.regions_per_directory), where);
   return root;
 }
 
@@ -183,10 +186,11 @@ MapRoot build_block_map(std::uint64_t image_bytes, std::span<const MapSegment> s
       }
     }
     const std::uint64_t region = region_start / root.region_bytes;
-    directory.pages.push_back(
-        {static_cast<std::uint32_t>(region % root.regions_per_directory), store_node(encode(builder.page()))});
-    const bool directory_ends = at == segments.size() || (segments[at].disk_offset + done) / directory_bytes !=
-                                                             region_start / directory_bytes;
+    directory.pages.push_back({static_cast<std::uint32_t>(region % root.regions_per_directory),
+                               store_node(encode(builder.page()))});
+    const bool directory_ends =
+        at == segments.size() ||
+        (segments[at].disk_offset + done) / directory_bytes != region_start / directory_bytes;
     if (directory_ends) {
       const auto index = static_cast<std::uint32_t>(region_start / directory_bytes);
       root.directories.push_back({index, store_node(encode(directory))});

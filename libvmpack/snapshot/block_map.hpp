@@ -19,7 +19,8 @@ namespace vmpack {
 /// Number of regions that one directory covers.
 inline constexpr std::uint32_t kRegionsPerDirectory = 256;
 
-/// Bytes of image that one page maps: a power of two, 1 MiB up to images of 512 GiB, so that a root stays small.
+/// Bytes of image that one page maps: a power of two, 1 MiB up to images of 512 GiB, so that a root stays
+/// small.
 [[nodiscard]] std::uint64_t region_bytes_for(std::uint64_t image_bytes);
 
 /// "maps/ab/ab12….map".
@@ -54,8 +55,8 @@ struct MapPage {
   std::vector<PageRun> runs;  ///< sorted by start, not overlapping; what none covers is zero
 };
 
-// Encoders give the canonical bytes; decoders check structure, order and every range, and throw kDamaged, kLimit or
-// kUnsupported naming `where`.
+// Encoders give the canonical bytes; decoders check structure, order and every range, and throw kDamaged,
+// kLimit or kUnsupported naming `where`.
 [[nodiscard]] Bytes encode(const MapRoot& root);
 [[nodiscard]] Bytes encode(const MapDirectory& directory);
 [[nodiscard]] Bytes encode(const MapPage& page);
@@ -74,8 +75,8 @@ struct MapSegment {
 /// Stores a node's bytes as an object in a frame of its own, or finds it stored, and returns that frame.
 using StoreMapNode = std::function<FrameDigest(Bytes node)>;
 
-/// Builds directories and pages through `store_node`, and returns the root. `segments` must be sorted and must not
-/// overlap; `frames` gives the digest of each frame number.
+/// Builds directories and pages through `store_node`, and returns the root. `segments` must be sorted and
+/// must not overlap; `frames` gives the digest of each frame number.
 [[nodiscard]] MapRoot build_block_map(std::uint64_t image_bytes, std::span<const MapSegment> segments,
                                       std::span<const FrameDigest> frames, const StoreMapNode& store_node);
 

@@ -25,7 +25,8 @@ Error damaged(std::string_view where, std::string_view what) {
 }
 
 std::size_t weight(const FileRecord& file) {
-  return 128 + file.entry.path.size() + file.entry.target.size() + file.entry.extents.size() * sizeof(fb::FileExtent);
+  return 128 + file.entry.path.size() + file.entry.target.size() +
+         file.entry.extents.size() * sizeof(fb::FileExtent);
 }
 
 flatbuffers::Offset<fb::File> add_file(flatbuffers::FlatBufferBuilder& builder, const FileRecord& file) {
@@ -40,9 +41,9 @@ flatbuffers::Offset<fb::File> add_file(flatbuffers::FlatBufferBuilder& builder, 
   const auto extents_offset = extents.empty() ? 0 : builder.CreateVectorOfStructs(extents);
   fb::Digest content;
   if (file.content) content = to_flatbuffer(*file.content);
-  return fb::CreateFile(builder, path, static_cast<fb::FileType>(entry.type), entry.mode, entry.uid, entry.gid,
-                        entry.inode, entry.modified_ns, entry.size, target, file.content ? &content : nullptr,
-                        extents_offset);
+  return fb::CreateFile(builder, path, static_cast<fb::FileType>(entry.type), entry.mode, entry.uid,
+                        entry.gid, entry.inode, entry.modified_ns, entry.size, target,
+                        file.content ? &content : nullptr, extents_offset);
 }
 
 Bytes encode_page(std::span<const FileRecord> files) {
@@ -95,13 +96,15 @@ FileTableVolume build_file_table(std::uint32_t volume, std::span<const FileRecor
     const bool full = !last && (count >= kPageFilesMax || bytes + weight(files[i + 1]) > kPageBytesMax);
     if (!last && !boundary && !full) continue;
     Bytes page = encode_page(files.subspan(start, count));
-    // A single file with a monstrous extent list: the table is a convenience, the image is stored all the same.
+    // A single file with a monstrous extent list: the table is a convenience, the image is stored all the
+    // same.
     if (page.size() > limits::kFileTablePageBytesMax) {
       FileRecord without = files[start];
       without.entry.extents.clear();
       page = encode_page(std::span(&without, 1));
     }
-    table.pages.push_back({store_page(std::move(page)), files[start].entry.path, static_cast<std::uint32_t>(count)});
+    table.pages.push_back(
+        {store_page(std::move(page)), files[start].entry.path, static_cast<std::uint32_t>(count)});
     start = i + 1;
     bytes = 0;
   }
@@ -125,8 +128,10 @@ Bytes encode(const FileTableRoot& root) {
 }
 
 FileTableRoot decode_file_table_root(ByteView bytes, std::string_view where) {
-  const Envelope envelope = parse_envelope(bytes, FileKind::kFileTable, where, limits::kFileTableRootBytesMax);
-  if (bytes.size() != body_offset(envelope) || envelope.body_bytes != 0) throw damaged(where, "its length is wrong");
+  const Envelope envelope =
+      parse_envelope(bytes, FileKind::kFileTable, where, limits::kFileTableRootBytesMax);
+  if (bytes.size() != body_offset(envelope) || envelope.body_bytes != 0)
+    throw damaged(where, "its length is wrong");
   const ByteView header = bytes.subspan(kEnvelopeBytes, envelope.header_bytes);
   check_header(envelope, header, where);
   const Bytes aligned(header.begin(), header.end());

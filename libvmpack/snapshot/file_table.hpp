@@ -17,8 +17,8 @@
 
 namespace vmpack {
 
-/// A file with the digest of its content. Of one object: that object's digest. Of several: the SHA-256 over each
-/// object's offset in the file, length (both as little-endian u64) and digest, in order.
+/// A file with the digest of its content. Of one object: that object's digest. Of several: the SHA-256 over
+/// each object's offset in the file, length (both as little-endian u64) and digest, in order.
 struct FileRecord {
   FileEntry entry;
   std::optional<Digest> content;
@@ -46,8 +46,8 @@ struct FileTableRoot {
 /// Stores a page's bytes as an object in a frame of its own, or finds it stored, and returns that frame.
 using StoreFileTablePage = std::function<FrameDigest(Bytes page)>;
 
-/// Cuts `files`, which must be sorted by path, into pages at paths that hash to a boundary, so that a file more or less
-/// changes one page.
+/// Cuts `files`, which must be sorted by path, into pages at paths that hash to a boundary, so that a file
+/// more or less changes one page.
 [[nodiscard]] FileTableVolume build_file_table(std::uint32_t volume, std::span<const FileRecord> files,
                                                const StoreFileTablePage& store_page);
 

@@ -14,9 +14,10 @@ namespace {
 constexpr std::string_view kFormatName = "vmpack-snapshot";
 
 OrderedJson to_json_value(const VolumeSummary& volume) {
-  return {{"offset", volume.offset},       {"bytes", volume.bytes},           {"number", volume.number},
-          {"type", volume.type},           {"label", volume.label},           {"uuid", volume.uuid},
-          {"inspected", volume.inspected}, {"file_count", volume.file_count}, {"free_bytes", volume.free_bytes}};
+  return {
+      {"offset", volume.offset},       {"bytes", volume.bytes},           {"number", volume.number},
+      {"type", volume.type},           {"label", volume.label},           {"uuid", volume.uuid},
+      {"inspected", volume.inspected}, {"file_count", volume.file_count}, {"free_bytes", volume.free_bytes}};
 }
 
 VolumeSummary volume_from(const OrderedJson& json) {
@@ -45,7 +46,8 @@ Manifest manifest_from(const OrderedJson& json, std::string_view where) {
   for (std::size_t i = 0; i < kObjectClassCount; ++i) {
     const auto found = json.at("classes").find(std::string(to_string(static_cast<ObjectClass>(i))));
     if (found == json.at("classes").end()) continue;
-    manifest.classes[i] = {found->at("objects").get<std::uint64_t>(), found->at("bytes").get<std::uint64_t>()};
+    manifest.classes[i] = {found->at("objects").get<std::uint64_t>(),
+                           found->at("bytes").get<std::uint64_t>()};
   }
   manifest.map = MapDigest(digest_from_json(json.at("map"), where));
   if (json.contains("files")) manifest.files = FileTableDigest(digest_from_json(json.at("files"), where));
@@ -56,7 +58,9 @@ Manifest manifest_from(const OrderedJson& json, std::string_view where) {
 
 }  // namespace
 
-std::string manifest_key(const SnapshotDigest& snapshot) { return fmt::format("snapshots/{}.json", snapshot.hex()); }
+std::string manifest_key(const SnapshotDigest& snapshot) {
+  return fmt::format("snapshots/{}.json", snapshot.hex());
+}
 
 std::string to_json(const Manifest& manifest) {
   OrderedJson json = {{"format", kFormatName},

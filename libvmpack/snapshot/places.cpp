@@ -87,7 +87,8 @@ std::unique_ptr<Places> Places::open(Store& store, const SnapshotDigest& snapsho
   if (stat->bytes != body_offset(envelope) + envelope.body_bytes) throw damaged(key, "its length is wrong");
   Bytes header(body_offset(envelope) - kEnvelopeBytes);
   store.get_range(key, kEnvelopeBytes, header);
-  if (!is_zero(ByteView(header).subspan(envelope.header_bytes))) throw damaged(key, "its padding is not zero");
+  if (!is_zero(ByteView(header).subspan(envelope.header_bytes)))
+    throw damaged(key, "its padding is not zero");
   header.resize(envelope.header_bytes);
   check_header(envelope, header, key);
 
@@ -97,10 +98,12 @@ std::unique_ptr<Places> Places::open(Store& store, const SnapshotDigest& snapsho
   places->count_ = stored->place_count();
   places->block_places_ = stored->block_places();
   for (const fb::Digest* pack : structs(stored->packs())) places->packs_.emplace_back(from_flatbuffer(*pack));
-  for (const std::uint64_t checksum : structs(stored->block_checksums())) places->checksums_.push_back(checksum);
+  for (const std::uint64_t checksum : structs(stored->block_checksums()))
+    places->checksums_.push_back(checksum);
   for (const std::uint64_t fence : structs(stored->fences())) places->fences_.push_back(fence);
   if (places->block_places_ == 0 || places->block_places_ > 65536 ||
-      envelope.body_bytes / sizeof(fb::Place) != places->count_ || envelope.body_bytes % sizeof(fb::Place) != 0 ||
+      envelope.body_bytes / sizeof(fb::Place) != places->count_ ||
+      envelope.body_bytes % sizeof(fb::Place) != 0 ||
       places->checksums_.size() != divide_up(places->count_, places->block_places_) ||
       places->fences_.size() != places->checksums_.size()) {
     throw damaged(key, "its counts do not fit");
@@ -117,7 +120,8 @@ std::shared_ptr<const Places::Block> Places::block(std::size_t number) const {
   const std::size_t entries = std::min<std::uint64_t>(block_places_, count_ - first);
   std::vector<std::byte> bytes(entries * sizeof(fb::Place));
   store_.get_range(key_, body_offset_ + first * sizeof(fb::Place), bytes);
-  if (xxh3(bytes) != checksums_[number]) throw damaged(key_, fmt::format("the checksum of block {} is wrong", number));
+  if (xxh3(bytes) != checksums_[number])
+    throw damaged(key_, fmt::format("the checksum of block {} is wrong", number));
   auto block = std::make_shared<Block>();
   block->reserve(entries);
   for (std::size_t i = 0; i < entries; ++i) {
@@ -152,13 +156,15 @@ void Places::for_each(
   }
 }
 
-std::shared_ptr<const DecodedFrame> read_placed_frame(Store& store, const Places& places, const FrameDigest& frame) {
+std::shared_ptr<const DecodedFrame> read_placed_frame(Store& store, const Places& places,
+                                                      const FrameDigest& frame) {
   const std::vector<FrameLocation> locations = places.find(frame);
   for (std::size_t i = 0; i < locations.size(); ++i) {
     try {
       return read_frame(store, frame, locations[i]);
     } catch (const Error& error) {
-      // Another frame may begin with the same eight bytes, and a copy may lie elsewhere: the last one's error counts.
+      // Another frame may begin with the same eight bytes, and a copy may lie elsewhere: the last one's error
+      // counts.
       if (i + 1 == locations.size()) throw;
     }
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a snapshot's frames lie now. Outside every digest: what it says is checked by the digest of what is read there.
-// Format: formats/places.md.
+// Where a snapshot's frames lie now. Outside every digest: what it says is checked by the digest of what is
+// read there. Format: formats/places.md.
 #pragma once
 
 #include <cstdint>

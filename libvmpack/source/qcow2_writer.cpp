@@ -70,7 +70,8 @@ struct Qcow2Writer::State {
 
   [[noreturn]] void fail(std::string_view doing) const {
     const char* said = nbd_get_error();
-    throw Error(ErrorCode::kIo, fmt::format("cannot {} {}: {}", doing, path, said == nullptr ? "qemu-nbd failed" : said),
+    throw Error(ErrorCode::kIo,
+                fmt::format("cannot {} {}: {}", doing, path, said == nullptr ? "qemu-nbd failed" : said),
                 "check that there is enough space");
   }
 
@@ -103,7 +104,8 @@ struct Qcow2Writer::State {
   }
 };
 
-Qcow2Writer::Qcow2Writer(const std::string& path, std::uint64_t image_bytes) : state_(std::make_unique<State>()) {
+Qcow2Writer::Qcow2Writer(const std::string& path, std::uint64_t image_bytes)
+    : state_(std::make_unique<State>()) {
   state_->path = path;
   const std::string size = fmt::format("{}", image_bytes);
   if (!wait_for(start({find_program("qemu-img", kPackage), "create", "-q", "-f", "qcow2", path, size}))) {
@@ -114,8 +116,8 @@ Qcow2Writer::Qcow2Writer(const std::string& path, std::uint64_t image_bytes) : s
   state_->folder = folder;
   state_->socket = folder + "/socket";
   // Without -t it ends with its last client, also when this process is killed.
-  state_->server = start({find_program("qemu-nbd", kPackage), "-f", "qcow2", "--cache=writeback", "--shared=0", "--socket",
-                          state_->socket, path});
+  state_->server = start({find_program("qemu-nbd", kPackage), "-f", "qcow2", "--cache=writeback",
+                          "--shared=0", "--socket", state_->socket, path});
   state_->give_back(state_->connect());
 }
 
@@ -133,7 +135,8 @@ void Qcow2Writer::finish() {
   handle.reset();
   state_->idle.clear();
   const pid_t server = std::exchange(state_->server, -1);
-  if (!wait_for(server)) throw Error(ErrorCode::kIo, fmt::format("qemu-nbd could not finish {}", state_->path));
+  if (!wait_for(server))
+    throw Error(ErrorCode::kIo, fmt::format("qemu-nbd could not finish {}", state_->path));
 }
 
 }  // namespace vmpack
