@@ -15,7 +15,8 @@ struct Claim {
 };
 
 bool is_sound(const FileExtent& extent, std::uint64_t image_bytes) {
-  return extent.length > 0 && extent.disk_offset % kSectorBytes == 0 && extent.disk_offset <= image_bytes &&
+  return extent.length > 0 && extent.disk_offset % kSectorBytes == 0 &&
+         extent.file_offset % kSectorBytes == 0 && extent.disk_offset <= image_bytes &&
          extent.length <= image_bytes - extent.disk_offset && extent.file_offset <= UINT64_MAX / 2;
 }
 

@@ -190,11 +190,11 @@ SnapshotDigest Repository::resolve(std::string_view text) const {
   }
   const auto& by_digest = std::get<DigestReference>(reference);
   std::vector<SnapshotDigest> found;
-  const std::string prefix = std::string(kSnapshotsPrefix) + by_digest.digest_prefix;
-  store_->list(prefix, [&](const std::string& key, std::uint64_t) {
-    const auto digest = Digest::from_hex(std::string_view(key).substr(kSnapshotsPrefix.size(), 64));
-    if (digest && note(SnapshotDigest(*digest), name_note(by_digest.name))) found.emplace_back(*digest);
-  });
+  for (const SnapshotDigest& snapshot : snapshots()) {
+    if (snapshot.hex().starts_with(by_digest.digest_prefix) && note(snapshot, name_note(by_digest.name))) {
+      found.push_back(snapshot);
+    }
+  }
   if (found.size() == 1) return found.front();
   if (found.empty()) {
     throw Error(ErrorCode::kNotFound, fmt::format("there is no snapshot {} in {}", text, store_->location()),

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/partition/plan.hpp"
+
+#include <fmt/core.h>
+
+#include <catch2/catch.hpp>
+
+#include "tests/support/random_bytes.hpp"
+
+using namespace vmpack;
+using vmpack::test::Random;
+
+namespace {
+
+constexpr std::uint64_t kImage = 64 * kMiB;
+constexpr std::uint32_t kWhole = 128 * 1024;
+
+/// True when the parts' ranges hold each sector of `data` exactly once, and no sector twice or outside the
+/// image.
+bool covers_exactly(const Plan& plan, std::span<const ByteRange> data, std::uint64_t image_bytes) {
+  std::vector<std::uint8_t> taken(image_bytes / kSectorBytes);
+  for (const Part& part : plan.parts) {
+    std::uint64_t bytes = 0;
+    for (const ByteRange& range : part.ranges) {
+      if (range.offset % kSectorBytes != 0 || range.length % kSectorBytes != 0 || range.end() > image_bytes)
+        return false;
+      for (std::uint64_t at = range.offset; at < range.end(); at += kSectorBytes) {
+        if (taken[at / kSectorBytes]++ != 0) return false;
+      }
+      bytes += range.length;
+    }
+    if (part.bytes == 0 || part.bytes > kPartBytesMax || bytes != round_up(part.bytes, kSectorBytes))
+      return false;
+  }
+  for (const ByteRange& range : data) {
+    for (std::uint64_t at = range.offset; at < range.end(); at += kSectorBytes) {
+      if (taken[at / kSectorBytes] != 1) return false;
+    }
+  }
+  return true;
+}
+
+FileEntry file(std::string path, std::uint64_t size, std::vector<FileExtent> extents) {
+  FileEntry entry;
+  entry.path = std::move(path);
+  entry.type = FileType::kRegular;
+  entry.size = size;
+  entry.extents = std::move(extents);
+  return entry;
+}
+
+Layout one_volume(std::vector<FileEntry> files) {
+  Layout layout;
+  layout.image_bytes = kImage;
+  Volume volume;
+  volume.range = {kMiB, 32 * kMiB};
+  volume.type = "ext4";
+  volume.inspected = true;
+  volume.files = std::move(files);
+  layout.volumes.push_back(std::move(volume));
+  return layout;
+}
+
+const std::vector<ByteRange> kAll = {{0, kImage}};
+
+std::uint64_t wild(Random& random) {
+  switch (random.below(6)) {
+    case 0:
+      return random.below(kImage / 4096) * 4096;
+    case 1:
+      return random.below(kImage);
+    case 2:
+      return random.next();
+    case 3:
+      return UINT64_MAX - random.below(10000);
+    case 4:
+      return 0;
+    default:
+      return random.below(64) * 4096;
+  }
+}
+
+/// A layout of a liar: overlapping, unaligned, out of range, out of order.
+Layout hostile_layout(std::uint64_t seed) {
+  Random random(seed);
+  Layout layout;
+  layout.image_bytes = kImage;
+  for (std::uint64_t v = random.below(5); v > 0; --v) {
+    Volume volume;
+    volume.range = {wild(random), wild(random)};
+    volume.type = random.below(4) == 0 ? "swap" : "ext4";
+    volume.inspected = random.below(3) != 0;
+    for (std::uint64_t f = random.below(20); f > 0; --f) volume.free.push_back({wild(random), wild(random)});
+    for (std::uint64_t f = random.below(60); f > 0; --f) {
+      std::vector<FileExtent> extents;
+      for (std::uint64_t e = random.below(5); e > 0; --e)
+        extents.push_back({wild(random), wild(random), wild(random)});
+      if (random.below(2) == 0) std::ranges::sort(extents, {}, &FileExtent::file_offset);
+      volume.files.push_back(file(fmt::format("/{}", f), wild(random), std::move(extents)));
+    }
+    layout.volumes.push_back(std::move(volume));
+  }
+  return layout;
+}
+
+}  // namespace
+
+TEST_CASE("a disk without a layout is covered by parts of no file") {
+  Layout layout;
+  layout.image_bytes = kImage;
+  const Plan plan = make_plan(layout, kAll, kWhole);
+  CHECK(covers_exactly(plan, kAll, kImage));
+  CHECK(plan.parts.size() == kImage / kPartBytesMax);
+}
+
+TEST_CASE("a file is a part of its own, its tail's block is split at the sector that ends it") {
+  const Layout layout = one_volume({file("/a.txt", 5000, {{0, 2 * kMiB, 8192}})});
+  const Plan plan = make_plan(layout, kAll, kWhole);
+  CHECK(covers_exactly(plan, kAll, kImage));
+  const auto part = std::ranges::find(plan.parts, 0U, &Part::file);
+  REQUIRE(part != plan.parts.end());
+  CHECK(part->bytes == 5000);
+  CHECK(part->ranges == std::vector<ByteRange>{{2 * kMiB, 5120}});
+  CHECK(part->object_class == ObjectClass::kText);
+  CHECK(part->cutting == Cutting::kWhole);
+}
+
+TEST_CASE("a file in pieces all over the disk is one part in file order") {
+  const Layout layout = one_volume({file("/a", 12288, {{0, 20 * kMiB, 4096}, {4096, 3 * kMiB, 8192}})});
+  const Plan plan = make_plan(layout, kAll, kWhole);
+  CHECK(covers_exactly(plan, kAll, kImage));
+  const auto part = std::ranges::find(plan.parts, 0U, &Part::file);
+  REQUIRE(part != plan.parts.end());
+  CHECK(part->ranges == std::vector<ByteRange>{{20 * kMiB, 4096}, {3 * kMiB, 8192}});
+}
+
+TEST_CASE("holes end a part, and a long file is split at multiples of the largest part") {
+  const Layout layout = one_volume({file("/holes", kMiB, {{0, 2 * kMiB, 4096}, {65536, 3 * kMiB, 4096}}),
+                                    file("/long", 20 * kMiB, {{0, 8 * kMiB, 20 * kMiB}})});
+  const Plan plan = make_plan(layout, kAll, kWhole);
+  CHECK(covers_exactly(plan, kAll, kImage));
+  CHECK(std::ranges::count(plan.parts, 0U, &Part::file) == 2);
+  CHECK(std::ranges::count(plan.parts, 1U, &Part::file) == 2);
+}
+
+TEST_CASE("of files that claim the same blocks the later on the disk gives way") {
+  const Layout layout =
+      one_volume({file("/a", 8192, {{0, 2 * kMiB, 8192}}), file("/b", 8192, {{0, 2 * kMiB + 4096, 8192}})});
+  const Plan plan = make_plan(layout, kAll, kWhole);
+  CHECK(covers_exactly(plan, kAll, kImage));
+  CHECK(plan.files_rejected == 1);
+  CHECK(std::ranges::count(plan.parts, 0U, &Part::file) == 1);
+}
+
+TEST_CASE("free space, metadata, swap and gaps have their classes") {
+  Layout layout = one_volume({});
+  layout.volumes[0].free = {{4 * kMiB, kMiB}};
+  Volume swap;
+  swap.range = {40 * kMiB, 4 * kMiB};
+  swap.type = "swap";
+  layout.volumes.push_back(swap);
+  const Plan plan = make_plan(layout, kAll, kWhole);
+  CHECK(covers_exactly(plan, kAll, kImage));
+  std::array<std::uint64_t, kObjectClassCount> bytes{};
+  for (const Part& part : plan.parts) bytes[static_cast<std::size_t>(part.object_class)] += part.bytes;
+  CHECK(bytes[static_cast<std::size_t>(ObjectClass::kFree)] == kMiB);
+  CHECK(bytes[static_cast<std::size_t>(ObjectClass::kFsMetadata)] == 31 * kMiB);
+  CHECK(bytes[static_cast<std::size_t>(ObjectClass::kSwap)] == 4 * kMiB);
+  CHECK(bytes[static_cast<std::size_t>(ObjectClass::kBoot)] == kImage - 36 * kMiB);
+}
+
+TEST_CASE("whatever a layout claims, every byte of the data is in exactly one part") {
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    Random random(seed);
+    std::vector<ByteRange> data;
+    for (std::uint64_t at = 0; at < kImage;) {
+      const std::uint64_t length = std::min((1 + random.below(4096)) * kSectorBytes, kImage - at);
+      if (random.below(3) != 0) data.push_back({at, length});
+      at += length + kSectorBytes * random.below(2000);
+    }
+    INFO("seed " << seed);
+    REQUIRE(covers_exactly(make_plan(hostile_layout(seed), data, kWhole), data, kImage));
+  }
+}

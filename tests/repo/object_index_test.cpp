@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/repo/object_index.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "tests/support/files.hpp"
+#include "tests/support/require_error.hpp"
+#include "tests/support/temp_dir.hpp"
+
+using namespace vmpack;
+using vmpack::test::error_of;
+
+namespace {
+
+ObjectDigest object_digest(std::uint32_t number) { return ObjectDigest(sha256(struct_bytes(number))); }
+
+void write_index(Store& store, std::uint32_t first, std::uint32_t count) {
+  ObjectIndexBuilder builder;
+  builder.add_pack(PackDigest(sha256(struct_bytes(first))));
+  for (std::uint32_t i = 0; i < count; i += 4) {
+    std::vector<ObjectRecord> objects;
+    for (std::uint32_t k = i; k < std::min(count, i + 4); ++k)
+      objects.push_back({object_digest(first + k), 100 + k % 400});
+    builder.add_frame(FrameDigest(sha256(struct_bytes(i))), 16 + i * 1000ULL, 900, objects);
+  }
+  builder.write(store);
+}
+
+}  // namespace
+
+TEST_CASE("every object is found in its frame, in whichever file of the index, and no other") {
+  const test::TempDir folder;
+  const auto store = open_directory_store(folder.path());
+  write_index(*store, 0, 3000);
+  write_index(*store, 100'000, 1);
+  write_index(*store, 200'000, 257);
+  const auto index = ObjectIndex::open(*store);
+  CHECK(index->object_count() == 3258);
+  for (const std::uint32_t first : {0U, 100'000U, 200'000U}) {
+    const std::uint32_t count = first == 0 ? 3000 : first == 100'000 ? 1 : 257;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const auto found = index->find(object_digest(first + i));
+      REQUIRE(found);
+      CHECK(found->location.pack == PackDigest(sha256(struct_bytes(first))));
+      CHECK(found->location.offset == 16 + (i / 4 * 4) * 1000ULL);
+      CHECK(found->offset == i % 4 * 512);
+      CHECK(found->bytes == 100 + i % 400);
+    }
+  }
+  for (std::uint32_t i = 0; i < 3000; ++i) CHECK_FALSE(index->find(object_digest(500'000 + i)));
+}
+
+TEST_CASE("a changed byte is found before it can give a wrong place") {
+  const test::TempDir folder;
+  const auto store = open_directory_store(folder.path());
+  write_index(*store, 0, 600);
+  const std::string file = test::files_below(folder / "index").at(0);
+  const std::string path = folder / ("index/" + file);
+  const Bytes good = test::read_file(path);
+  for (std::size_t at = 0; at < good.size(); at += 101) {
+    Bytes bad = good;
+    bad[at] ^= std::byte{0x40};
+    test::write_file(path, bad);
+    const auto damaged_store = open_directory_store(folder.path());
+    try {
+      const auto index = ObjectIndexFile::open(*damaged_store, "index/" + file);
+      for (std::uint32_t i = 0; i < 600; ++i) {
+        const auto found = index->find(object_digest(i));
+        if (found) REQUIRE(found->bytes == 100 + i % 400);
+      }
+      CHECK(index->digest() != *Digest::from_hex(file.substr(0, 64)));
+    } catch (const Error& error) {
+      CHECK(error.code() != ErrorCode::kIo);
+    }
+  }
+}
