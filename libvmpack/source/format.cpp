@@ -16,6 +16,7 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/file_descriptor.hpp"
 #include "libvmpack/base/units.hpp"
+#include "libvmpack/source/big_endian.hpp"
 #include "libvmpack/source/raw_source.hpp"
 
 namespace vmpack {
@@ -37,14 +38,6 @@ struct File {
 };
 
 template <typename T>
-T big(ByteView bytes, std::size_t at) {
-  static_assert(std::endian::native == std::endian::little);
-  T value = read_struct<T>(bytes.subspan(at));
-  std::array<std::uint8_t, sizeof(T)> raw = std::bit_cast<std::array<std::uint8_t, sizeof(T)>>(value);
-  std::ranges::reverse(raw);
-  return std::bit_cast<T>(raw);
-}
-template <typename T>
 T little(ByteView bytes, std::size_t at) {
   return read_struct<T>(bytes.subspan(at));
 }
@@ -62,32 +55,32 @@ std::string qcow2_problem(const File& file) {
   constexpr std::size_t kHeaderBytes = 72;
   constexpr std::size_t kHeaderBytesV3 = 104;
   if (file.head.size() < kHeaderBytesV3) return "the file is shorter than a header";
-  const auto version = big<std::uint32_t>(file.head, 4);
+  const auto version = big_endian<std::uint32_t>(file.head, 4);
   if (version == 1) return "it is of version 1, which is another format (--format qcow)";
   if (version < 2) return fmt::format("version {} does not exist", version);
   if (version > 3) {
     throw Error(ErrorCode::kUnsupported, fmt::format("qcow2 of version {} is not supported", version));
   }
-  const auto cluster_bits = big<std::uint32_t>(file.head, 20);
+  const auto cluster_bits = big_endian<std::uint32_t>(file.head, 20);
   if (cluster_bits < 9 || cluster_bits > 21) return fmt::format("clusters of 2^{} bytes", cluster_bits);
   const std::uint64_t cluster = 1ULL << cluster_bits;
-  const std::uint64_t header_bytes = version == 2 ? kHeaderBytes : big<std::uint32_t>(file.head, 100);
+  const std::uint64_t header_bytes = version == 2 ? kHeaderBytes : big_endian<std::uint32_t>(file.head, 100);
   if (header_bytes < kHeaderBytes || header_bytes > cluster)
     return fmt::format("a header of {} bytes", header_bytes);
-  const auto size = big<std::uint64_t>(file.head, 24);
+  const auto size = big_endian<std::uint64_t>(file.head, 24);
   if (size > (1ULL << 56)) return "an impossible size";
-  const auto l1_entries = big<std::uint32_t>(file.head, 36);
-  const auto l1_offset = big<std::uint64_t>(file.head, 40);
-  const auto refcounts_offset = big<std::uint64_t>(file.head, 48);
-  const auto refcounts_clusters = big<std::uint32_t>(file.head, 56);
+  const auto l1_entries = big_endian<std::uint32_t>(file.head, 36);
+  const auto l1_offset = big_endian<std::uint64_t>(file.head, 40);
+  const auto refcounts_offset = big_endian<std::uint64_t>(file.head, 48);
+  const auto refcounts_clusters = big_endian<std::uint32_t>(file.head, 56);
   if (l1_offset % cluster != 0 || refcounts_offset % cluster != 0) return "tables that are not aligned";
   if (!inside(l1_offset, l1_entries * 8ULL, file.bytes))
     return "its table of clusters lies behind the end of the file";
   if (!inside(refcounts_offset, refcounts_clusters == 0 ? 0 : 8, file.bytes)) {
     return "its reference counts lie behind the end of the file";
   }
-  const auto backing_offset = big<std::uint64_t>(file.head, 8);
-  const auto backing_bytes = big<std::uint32_t>(file.head, 16);
+  const auto backing_offset = big_endian<std::uint64_t>(file.head, 8);
+  const auto backing_bytes = big_endian<std::uint32_t>(file.head, 16);
   if (backing_offset != 0 && (backing_bytes > 1023 || !inside(backing_offset, backing_bytes, cluster))) {
     return "an impossible name of a backing file";
   }
@@ -134,8 +127,8 @@ std::string vhdx_problem(const File& file) {
 // Microsoft's "Virtual Hard Disk Image Format Specification". `footer` may be the copy at the start.
 std::string vpc_problem(ByteView footer) {
   if (footer.size() < 512) return "the file is shorter than a footer";
-  if (big<std::uint32_t>(footer, 12) != 0x00010000) return "its version is not 1.0";
-  const auto type = big<std::uint32_t>(footer, 60);
+  if (big_endian<std::uint32_t>(footer, 12) != 0x00010000) return "its version is not 1.0";
+  const auto type = big_endian<std::uint32_t>(footer, 60);
   if (type < 2 || type > 4) return fmt::format("disks of type {} do not exist", type);
   return {};
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which container format an image file has. A guest writes every byte of its raw disk, also bytes that look
-// like the header of another format: docs/decisions/0004-format-detection.md says what is believed, and why.
+// like the header of another format: docs/decisions/0006-format-detection.md says what is believed, and why.
 #pragma once
 
 #include <cstdint>

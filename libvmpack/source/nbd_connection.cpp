@@ -29,6 +29,8 @@ using std::chrono::steady_clock;
 
 // How often waiting looks whether the server's process is still there.
 constexpr milliseconds kTick{100};
+// The protocol counts in 32 bits.
+constexpr std::uint64_t kStatusBytes = 0xffff0000;
 
 std::string last_error() {
   const char* text = ::nbd_get_error();
@@ -57,34 +59,37 @@ int read_answered(void* data, int* error) {
   return 1;  // libnbd forgets the request
 }
 
-struct StatusState {
-  std::vector<std::uint32_t> entries;  // length and flags, in turn
-  bool answered = false;
-  int error_number = 0;
-};
-
-int extents_arrived(void* data, const char* context, std::uint64_t, std::uint32_t* entries, std::size_t count,
-                    int*) {
-  auto* state = static_cast<StatusState*>(data);
-  if (std::strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 && state->entries.empty()) {
-    state->entries.assign(entries, entries + count);
-  }
-  return 0;
-}
-
-int status_answered(void* data, int* error) {
-  auto* state = static_cast<StatusState*>(data);
-  state->answered = true;
-  state->error_number = *error;
-  return 1;
-}
+int piece_arrived(void*, const void*, std::size_t, std::uint64_t, unsigned, int*) { return 0; }
 
 }  // namespace
 
+struct NbdConnection::StatusRequest {
+  std::uint64_t offset = 0;
+  std::uint64_t end = 0;
+  std::vector<std::uint32_t> entries{};  ///< length and flags, in turn
+  bool answered = false;
+  int error_number = 0;
+
+  static int arrived(void* data, const char* context, std::uint64_t, std::uint32_t* entries,
+                     std::size_t count, int*) {
+    auto* request = static_cast<StatusRequest*>(data);
+    if (std::strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 && request->entries.empty()) {
+      request->entries.assign(entries, entries + count);
+    }
+    return 0;
+  }
+  static int finished(void* data, int* error) {
+    auto* request = static_cast<StatusRequest*>(data);
+    request->answered = true;
+    request->error_number = *error;
+    return 1;
+  }
+};
+
 void NbdConnection::Close::operator()(nbd_handle* handle) const { ::nbd_close(handle); }
 
-NbdConnection::NbdConnection(const NbdEndpoint& endpoint, milliseconds timeout, const StillThere& still_there)
-    : handle_(::nbd_create()), still_there_(still_there) {
+NbdConnection::NbdConnection(const NbdEndpoint& endpoint, const NbdPatience& patience, WhyGone why_gone)
+    : handle_(::nbd_create()), patience_(patience), why_gone_(std::move(why_gone)) {
   if (!handle_) throw NbdFailure(last_error(), true);
   nbd_handle* handle = handle_.get();
   int failed = ::nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION);
@@ -98,13 +103,16 @@ NbdConnection::NbdConnection(const NbdEndpoint& endpoint, milliseconds timeout, 
     failed = ::nbd_aio_connect(handle, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   }
   if (failed != 0) throw NbdFailure(last_error(), true);
-  drive(steady_clock::now() + timeout, [&] { return ::nbd_aio_is_ready(handle) == 1; });
+  drive(steady_clock::now() + patience_.to_connect, [&] { return ::nbd_aio_is_ready(handle) == 1; });
 
   const std::int64_t size = ::nbd_get_size(handle);
   if (size < 0) lose(last_error());
   size_ = static_cast<std::uint64_t>(size);
   multi_connection_ = ::nbd_can_multi_conn(handle) == 1;
   has_block_status_ = ::nbd_can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+  // Whole replies. QEMU up to 7.2 drops the connection when it fails in the middle of one in pieces, and
+  // looks for holes on every read before that, which we did already.
+  whole_replies_ = ::nbd_can_df(handle) == 1;
   const std::int64_t smallest = ::nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM);
   if (smallest > 1) alignment_ = static_cast<std::uint64_t>(smallest);
   if (!std::has_single_bit(alignment_) || alignment_ > kRequestBytes) {
@@ -148,16 +156,8 @@ void NbdConnection::drive(steady_clock::time_point deadline, const Done& done) {
   while (!done()) {
     const auto left = duration_cast<milliseconds>(deadline - steady_clock::now());
     if (left.count() <= 0) lose("the server does not answer");
-    try {
-      if (!step(std::min(left, kTick))) still_there_();
-    } catch (const NbdFailure&) {
-      // The process's own words, if it has ended, say more than "connection reset".
-      still_there_();
-      throw;
-    } catch (...) {
-      handle_.reset();
-      throw;
-    }
+    if (step(std::min(left, kTick))) continue;
+    if (const std::string reason = why_gone_(); !reason.empty()) lose(reason);
   }
 }
 
@@ -177,43 +177,75 @@ void NbdConnection::read(std::uint64_t offset, ByteSpan into) {
       requests.push_back({&state, at});
       const nbd_completion_callback answered{read_answered, &requests.back(), nullptr};
       ++state.in_flight;
-      if (::nbd_aio_pread(handle_.get(), into.data() + asked, count, at, answered, 0) < 0) lose(last_error());
+      // Only this call takes the flag; its callback has nothing to do, the bytes are in place by then.
+      const std::int64_t cookie =
+          whole_replies_
+              ? ::nbd_aio_pread_structured(handle_.get(), into.data() + asked, count, at,
+                                           {piece_arrived, nullptr, nullptr}, answered, LIBNBD_CMD_FLAG_DF)
+              : ::nbd_aio_pread(handle_.get(), into.data() + asked, count, at, answered, 0);
+      if (cookie < 0) lose(last_error());
       asked += count;
     }
     if (state.error_number != 0) asked = into.size();  // only those under way are still waited for
     const std::uint64_t before = state.answered;
-    drive(steady_clock::now() + kSilenceMax,
+    drive(steady_clock::now() + patience_.to_answer,
           [&] { return state.in_flight == 0 || state.answered != before; });
   }
   if (state.error_number != 0) {
+    if (::nbd_aio_is_ready(handle_.get()) != 1) lose("the server closed the connection");
     throw NbdFailure(fmt::format("at offset {}: {}", state.error_offset,
                                  std::generic_category().message(state.error_number)),
                      false);
   }
 }
 
-std::uint64_t NbdConnection::data_status(std::uint64_t offset, std::uint64_t length,
-                                         const std::function<void(std::uint64_t, std::uint64_t)>& add) {
-  VMPACK_ASSERT(length > 0 && length <= kStatusBytesMax);
-  StatusState state;
-  const nbd_extent_callback extents{extents_arrived, &state, nullptr};
-  const nbd_completion_callback answered{status_answered, &state, nullptr};
-  if (::nbd_aio_block_status(handle_.get(), length, offset, extents, answered, 0) < 0) lose(last_error());
-  drive(steady_clock::now() + kSilenceMax, [&] { return state.answered; });
-  if (state.error_number != 0) {
-    throw NbdFailure(
-        fmt::format("at offset {}: {}", offset, std::generic_category().message(state.error_number)), false);
-  }
-  std::uint64_t at = offset;
+void NbdConnection::ask_status(StatusRequest& request) {
+  const nbd_extent_callback arrived{StatusRequest::arrived, &request, nullptr};
+  const nbd_completion_callback finished{StatusRequest::finished, &request, nullptr};
+  const std::int64_t cookie = ::nbd_aio_block_status(handle_.get(), request.end - request.offset,
+                                                     request.offset, arrived, finished, 0);
+  if (cookie < 0) lose(last_error());
+}
+
+void NbdConnection::find_data(std::uint64_t offset, std::uint64_t length,
+                              const std::function<void(std::uint64_t, std::uint64_t)>& add) {
+  VMPACK_ASSERT(offset % alignment_ == 0 && length % alignment_ == 0);
   const std::uint64_t end = offset + length;
-  for (std::size_t i = 0; i + 1 < state.entries.size() && at < end; i += 2) {
-    // The last extent may reach behind what was asked for.
-    const std::uint64_t extent_end = std::min<std::uint64_t>(at + state.entries[i], end);
-    if ((state.entries[i + 1] & LIBNBD_STATE_ZERO) == 0) add(at, extent_end);
-    at = extent_end;
+  // A server may describe less than it was asked for, so the next requests start where it stopped: those
+  // under way at the same time were guesses, and what they tell about bytes that were described already is
+  // passed over.
+  while (offset < end) {
+    std::vector<StatusRequest> requests(kRequestsInFlight);
+    std::size_t asked = 0;
+    for (std::uint64_t at = offset; at < end && asked < requests.size(); ++asked) {
+      requests[asked].offset = at;
+      at = requests[asked].end = std::min(at + kStatusBytes, end);
+    }
+    requests.resize(asked);
+    for (StatusRequest& request : requests) ask_status(request);
+    drive(steady_clock::now() + patience_.to_answer,
+          [&] { return std::ranges::all_of(requests, &StatusRequest::answered); });
+    for (const StatusRequest& request : requests) {
+      if (request.error_number != 0) {
+        if (::nbd_aio_is_ready(handle_.get()) != 1) lose("the server closed the connection");
+        throw NbdFailure(
+            fmt::format("at offset {}: {}", offset, std::generic_category().message(request.error_number)),
+            false);
+      }
+      std::uint64_t at = request.offset;
+      for (std::size_t i = 0; i + 1 < request.entries.size() && at < request.end; i += 2) {
+        // The last extent may reach behind what was asked for.
+        const std::uint64_t extent_end = std::min<std::uint64_t>(at + request.entries[i], request.end);
+        if ((request.entries[i + 1] & LIBNBD_STATE_ZERO) == 0) add(at, extent_end);
+        at = extent_end;
+      }
+      if (at == request.offset) lose(fmt::format("the server describes nothing at offset {}", offset));
+      // Less than anyone may ask for: the block in question counts as data.
+      if (at % alignment_ != 0) add(at, round_up(at, alignment_));
+      offset = round_up(at, alignment_);
+      if (offset < request.end) break;
+    }
   }
-  if (at == offset) lose(fmt::format("the server describes nothing at offset {}", offset));
-  return at;
 }
 
 }  // namespace vmpack

@@ -21,6 +21,12 @@ struct NbdEndpoint {
   std::string uri;
 };
 
+/// How long to wait before giving a server up.
+struct NbdPatience {
+  std::chrono::milliseconds to_connect = std::chrono::seconds(10);
+  std::chrono::milliseconds to_answer = std::chrono::seconds(30);  ///< any of the requests under way
+};
+
 /// What went wrong, without saying with which image: NbdSource adds that.
 class NbdFailure : public std::runtime_error {
  public:
@@ -36,11 +42,10 @@ class NbdFailure : public std::runtime_error {
 /// May be used by one thread at a time. Every method throws NbdFailure.
 class NbdConnection {
  public:
-  /// Called while waiting: throws when there is no use in waiting longer (the server's process has ended).
-  using StillThere = std::function<void()>;
+  /// Asked while waiting: why there is no use in waiting longer (the server's process has ended), or empty.
+  using WhyGone = std::function<std::string()>;
 
-  NbdConnection(const NbdEndpoint& endpoint, std::chrono::milliseconds timeout,
-                const StillThere& still_there);
+  NbdConnection(const NbdEndpoint& endpoint, const NbdPatience& patience, WhyGone why_gone);
 
   /// As the server states it; not checked against anything.
   [[nodiscard]] std::uint64_t size() const { return size_; }
@@ -53,30 +58,30 @@ class NbdConnection {
   /// Fills `into`, by many requests at once.
   void read(std::uint64_t offset, ByteSpan into);
 
-  /// Calls `add(offset, end)` for the data in a prefix of [offset, offset + length), and returns where that
-  /// prefix ends, which is behind `offset`. `length` may be up to kStatusBytesMax.
-  std::uint64_t data_status(std::uint64_t offset, std::uint64_t length,
-                            const std::function<void(std::uint64_t, std::uint64_t)>& add);
+  /// Calls `add(offset, end)` for the data in [offset, offset + length), in rising order.
+  void find_data(std::uint64_t offset, std::uint64_t length,
+                 const std::function<void(std::uint64_t, std::uint64_t)>& add);
 
   static constexpr std::uint64_t kRequestBytes = 256 * 1024;
   static constexpr std::size_t kRequestsInFlight = 16;
-  /// The protocol counts in 32 bits.
-  static constexpr std::uint64_t kStatusBytesMax = 0xffff0000;
-  /// A server that answers no request for this long is given up.
-  static constexpr std::chrono::seconds kSilenceMax{60};
 
  private:
   struct Close {
     void operator()(nbd_handle* handle) const;
   };
 
+  struct StatusRequest;
+
+  void ask_status(StatusRequest& request);
   template <typename Done>
   void drive(std::chrono::steady_clock::time_point deadline, const Done& done);
   bool step(std::chrono::milliseconds timeout);
   [[noreturn]] void lose(const std::string& message);
 
   std::unique_ptr<nbd_handle, Close> handle_;
-  StillThere still_there_;
+  NbdPatience patience_;
+  WhyGone why_gone_;
+  bool whole_replies_ = false;
   std::uint64_t size_ = 0;
   std::uint64_t alignment_ = 1;
   std::uint64_t request_bytes_max_ = kRequestBytes;

@@ -18,7 +18,6 @@ namespace {
 
 // More do not read faster: qemu-nbd serves all of them from one thread.
 constexpr std::size_t kConnectionsMax = 4;
-constexpr std::chrono::seconds kConnectTimeout{10};
 
 class NbdSource final : public Source {
  public:
@@ -68,18 +67,13 @@ class NbdSource final : public Source {
       ranges.add(offset, end);
       return ranges.take();
     }
-    std::uint64_t at = round_down(offset, alignment_);
+    const std::uint64_t start = round_down(offset, alignment_);
     const std::uint64_t stop = round_up(end, alignment_);
-    if (at >= stop) return {};
+    if (start >= stop) return {};
     with_connection("cannot find the holes of", [&](NbdConnection& connection) {
-      while (at < stop) {
-        const std::uint64_t count = std::min(stop - at, NbdConnection::kStatusBytesMax);
-        at = connection.data_status(at, count,
-                                    [&](std::uint64_t from, std::uint64_t to) { ranges.add(from, to); });
-        // A server that describes less than it lets anyone read: the block in question counts as data.
-        ranges.add(at, round_up(at, alignment_));
-        at = round_up(at, alignment_);
-      }
+      ranges = DataRanges({offset, length});  // anew on a second try
+      connection.find_data(start, stop - start,
+                           [&](std::uint64_t from, std::uint64_t to) { ranges.add(from, to); });
     });
     return ranges.take();
   }
@@ -89,8 +83,8 @@ class NbdSource final : public Source {
 
  private:
   std::unique_ptr<NbdConnection> connect() const {
-    return std::make_unique<NbdConnection>(endpoint_, kConnectTimeout, [this] {
-      if (server_) server_->check_running();
+    return std::make_unique<NbdConnection>(endpoint_, NbdPatience{}, [this] {
+      return server_ ? server_->why_gone(std::chrono::milliseconds(0)) : std::string();
     });
   }
 
@@ -100,29 +94,41 @@ class NbdSource final : public Source {
     try {
       return work();
     } catch (const NbdFailure& failure) {
+      // A server that just died says more than a connection that was reset, but not at once.
+      const std::string reason =
+          server_ && failure.connection_lost() ? server_->why_gone(std::chrono::seconds(1)) : std::string();
       const std::string said = server_ ? server_->last_words() : std::string();
-      throw Error(looks_damaged(said) ? ErrorCode::kDamaged : ErrorCode::kIo,
-                  fmt::format("{} {}: {}{}{}", doing, facts_.location, printable(failure.what()),
-                              said.empty() ? "" : ": ", said),
-                  server_ ? "" : "check that the server is there and serves this export");
+      throw Error(
+          looks_damaged(said) ? ErrorCode::kDamaged : ErrorCode::kIo,
+          fmt::format("{} {}: {}{}{}", doing, facts_.location,
+                      reason.empty() ? printable(failure.what()) : reason, said.empty() ? "" : ": ", said),
+          server_ ? "" : "check that the server is there and serves this export");
     }
   }
 
+  // A lost connection is worth a second try: servers drop idle ones, and reading twice does no harm.
   template <typename Work>
   void with_connection(std::string_view doing, const Work& work) {
     guarded(doing, [&] {
-      std::unique_ptr<NbdConnection> connection = acquire();
-      try {
-        work(*connection);
-      } catch (const NbdFailure& failure) {
-        release(failure.connection_lost() ? nullptr : std::move(connection));
-        throw;
-      } catch (...) {
-        release(nullptr);
-        throw;
-      }
-      release(std::move(connection));
+      if (!try_with_connection(work, true)) try_with_connection(work, false);
     });
+  }
+
+  template <typename Work>
+  bool try_with_connection(const Work& work, bool may_lose) {
+    std::unique_ptr<NbdConnection> connection = acquire();
+    try {
+      work(*connection);
+    } catch (const NbdFailure& failure) {
+      release(failure.connection_lost() ? nullptr : std::move(connection));
+      if (failure.connection_lost() && may_lose) return false;
+      throw;
+    } catch (...) {
+      release(nullptr);
+      throw;
+    }
+    release(std::move(connection));
+    return true;
   }
 
   std::unique_ptr<NbdConnection> acquire() {

@@ -19,6 +19,7 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/file_descriptor.hpp"
 #include "libvmpack/base/format_text.hpp"
+#include "libvmpack/source/qcow2_end.hpp"
 #include "libvmpack/source/raw_source.hpp"
 
 namespace vmpack {
@@ -28,7 +29,8 @@ using nlohmann::json;
 using namespace std::chrono_literals;
 
 constexpr std::size_t kInfoBytesMax = 4 * kMiB;
-constexpr std::size_t kMapBytesMax = 512 * kMiB;
+constexpr std::size_t kMapLineBytesMax = 4 * kKiB;
+constexpr std::uint64_t kMapOffsetMax = 1ULL << 62;
 constexpr auto kInfoTimeout = 30s;
 // Reads all tables of an image: 2 GiB of them where 16 TiB are in use.
 constexpr auto kCheckTimeout = 900s;
@@ -78,21 +80,32 @@ std::string to_filename(const json& options) {
   return "json:" + options.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-std::string without_program(std::string words) {
+// QEMU's last words without its name, and safe to show: the last line that begins with its name (some are
+// followed by advice), or else the last line.
+std::string last_words_of(std::string_view said) {
+  std::string_view chosen;
+  while (!said.empty()) {
+    const std::size_t end = std::min(said.find('\n'), said.size());
+    std::string_view line = said.substr(0, end);
+    said.remove_prefix(std::min(end + 1, said.size()));
+    if (line.starts_with("qemu-")) chosen = line;
+    if (chosen.starts_with("qemu-") || line.empty()) continue;
+    chosen = line;
+  }
+  std::string words = printable(chosen);
   for (const std::string_view prefix : {"qemu-nbd: ", "qemu-img: "}) {
     if (words.starts_with(prefix)) words.erase(0, prefix.size());
   }
   // The options that we passed say nothing to a reader who passed a file name.
-  if (const std::size_t start = words.find("'json:{"); start != std::string::npos) {
-    if (const std::size_t end = words.find("}': ", start); end != std::string::npos)
-      words.erase(start, end + 4 - start);
-  }
+  const std::size_t start = words.find("'json:{");
+  const std::size_t end = start == std::string::npos ? start : words.find("}': ", start);
+  if (end != std::string::npos) words.erase(start, end + 4 - start);
   return words;
 }
 
-[[noreturn]] void throw_qemu_error(const std::string& path, const std::string& said,
-                                   const ExitStatus& status) {
-  const std::string words = said.empty() ? status.describe() : without_program(said);
+[[noreturn]] void throw_qemu_error(const std::string& path, const ToolOutput& output) {
+  std::string words = last_words_of(output.err);
+  if (words.empty()) words = output.status.describe();
   const auto contains = [&](std::string_view text) { return words.find(text) != std::string::npos; };
   if (contains("lock")) {
     throw Error(ErrorCode::kIo, fmt::format("cannot open {}: {}", path, words),
@@ -101,23 +114,19 @@ std::string without_program(std::string words) {
   if (contains("nsupported") || contains("not support")) {
     throw Error(ErrorCode::kUnsupported, fmt::format("cannot open {}: {}", path, words));
   }
-  const bool damaged = status.signal != 0 || looks_damaged(words);
+  const bool damaged = output.status.signal != 0 || looks_damaged(words);
   throw Error(damaged ? ErrorCode::kDamaged : ErrorCode::kIo, fmt::format("cannot open {}: {}", path, words),
               damaged ? fmt::format("look at it with `qemu-img check {}`, or fetch it again", path) : "");
 }
 
-// Runs qemu-img COMMAND --output=json on one layer alone.
-ToolOutput run_qemu_img(const char* command, const ImageLayer& layer, std::size_t bytes_max,
-                        std::chrono::milliseconds timeout) {
-  const ImageChain alone{layer};
-  return run_sandboxed(
-      {find_program("qemu-img", kPackage), command, "--output=json", to_filename(node(alone, 0))},
-      qemu_policy(alone), bytes_max, timeout);
+// qemu-img COMMAND --output=json on one layer alone.
+std::vector<std::string> qemu_img(const char* command, const ImageLayer& layer) {
+  return {find_program("qemu-img", kPackage), command, "--output=json", to_filename(node({layer}, 0))};
 }
 
 json parse_output(const std::string& path, const ToolOutput& output) {
   json value = json::parse(output.out, nullptr, false);
-  if (value.is_discarded()) throw_qemu_error(path, output.error_line, output.status);
+  if (!value.is_object()) throw_qemu_error(path, output);
   return value;
 }
 
@@ -131,6 +140,10 @@ std::string text(const json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
+json member(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() ? *found : json();
+}
 bool flag(const json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_boolean() && found->get<bool>();
@@ -143,59 +156,71 @@ std::uint64_t file_bytes(const std::string& path) {
 
 [[noreturn]] void throw_truncated(const std::string& path, std::uint64_t needed, std::uint64_t there) {
   throw Error(ErrorCode::kDamaged,
-              fmt::format("{} is cut short: its tables name data up to byte {}, and it ends at {}", path,
+              fmt::format("{} is cut short: by its tables it goes up to byte {}, and it ends at {}", path,
                           needed, there),
               "fetch or copy it again");
 }
 
 // Where the data that the layer maps ends in its file (in its data file, if it has one).
 std::uint64_t mapped_end(const ImageLayer& layer) {
-  const ToolOutput output = run_qemu_img("map", layer, kMapBytesMax, kCheckTimeout);
-  if (!output.status.success()) throw_qemu_error(layer.path, output.error_line, output.status);
   std::uint64_t end = 0;
-  // Element by element: the whole of a fragmented image's map would take gigabytes as values.
-  const json::parser_callback_t keep_end = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth != 1 || event != json::parse_event_t::object_end) return true;
-    if (parsed.contains("offset") && number(parsed, "depth") == 0 && !flag(parsed, "zero")) {
-      end = std::max(end, number(parsed, "offset") + number(parsed, "length"));
-    }
-    return false;
+  std::string line;
+  const auto read_line = [&] {
+    // One extent a line, "[{...}," to "{...}]".
+    const std::size_t first = line.find('{');
+    const std::size_t last = line.rfind('}');
+    if (first == std::string::npos || last == std::string::npos || last < first) return;
+    const json extent = json::parse(line.begin() + static_cast<std::ptrdiff_t>(first),
+                                    line.begin() + static_cast<std::ptrdiff_t>(last) + 1, nullptr, false);
+    if (!extent.contains("offset") || flag(extent, "zero")) return;
+    const std::uint64_t offset = std::min(number(extent, "offset"), kMapOffsetMax);
+    end = std::max(end, offset + std::min(number(extent, "length"), kMapOffsetMax));
   };
-  if (json::parse(output.out, keep_end, false).is_discarded()) {
-    throw Error(ErrorCode::kIo, fmt::format("qemu-img said something that is not JSON about {}", layer.path));
-  }
+  const ToolOutput output = run_sandboxed(
+      qemu_img("map", layer), qemu_policy({layer}),
+      [&](std::string_view piece) {
+        for (const char each : piece) {
+          if (each == '\n') {
+            read_line();
+            line.clear();
+          } else if (line.size() < kMapLineBytesMax) {
+            line += each;
+          }
+        }
+      },
+      kCheckTimeout);
+  read_line();
+  if (!output.status.success()) throw_qemu_error(layer.path, output);
   return end;
 }
 
 void check_qcow2(const ImageLayer& layer) {
-  const ToolOutput output = run_qemu_img("check", layer, kInfoBytesMax, kCheckTimeout);
+  // First what QEMU's check does not see: clusters that lie wholly behind the end of the file.
+  const ByteRange last_cluster = qcow2_last_cluster(layer.path);
+  const std::uint64_t there = file_bytes(layer.path);
+  if (there <= last_cluster.offset) throw_truncated(layer.path, last_cluster.end(), there);
+  const ToolOutput output =
+      run_sandboxed(qemu_img("check", layer), qemu_policy({layer}), kInfoBytesMax, kCheckTimeout);
   const json report = parse_output(layer.path, output);
   const std::uint64_t corruptions = number(report, "corruptions");
-  if (output.error_line.find("exceeding the end of the file") != std::string::npos) {
-    throw Error(ErrorCode::kDamaged,
-                fmt::format("{} is cut short: its tables name clusters behind its end at byte {}", layer.path,
-                            file_bytes(layer.path)),
-                "fetch or copy it again");
-  }
   if (corruptions != 0 || number(report, "check-errors") != 0) {
     throw Error(ErrorCode::kDamaged,
                 fmt::format("{} is corrupt: qemu-img check finds {} errors ({})", layer.path,
-                            corruptions + number(report, "check-errors"), without_program(output.error_line)),
+                            corruptions + number(report, "check-errors"), last_words_of(output.err)),
                 "fetch it again, or try `qemu-img check -r all` on a copy");
   }
   if (layer.data_file.empty()) {
-    // QEMU accepts a file that ends inside its last cluster, and so must we: the tables of a fresh image do.
-    // But what was cut off there may have been data, or entries of a table, whose clusters then seem to
-    // belong to nobody.
-    const std::uint64_t there = file_bytes(layer.path);
-    const std::uint64_t needed = number(report, "image-end-offset");
-    if (there >= needed) return;
-    if (number(report, "leaks") != 0) throw_truncated(layer.path, needed, there);
+    // The file may end inside its last cluster: a fresh image's tables do, and compressed data, and the last
+    // data of a disk that is no multiple of clusters. But if a table's end was cut off, the clusters it named
+    // seem lost, and if data was, it is still mapped.
+    const std::uint64_t last = number(report, "image-end-offset");
+    if (there >= last) return;
+    if (number(report, "leaks") != 0) throw_truncated(layer.path, last, there);
     if (const std::uint64_t end = mapped_end(layer); end > there) throw_truncated(layer.path, end, there);
   } else {
-    const std::uint64_t there = file_bytes(layer.data_file);
-    if (const std::uint64_t end = mapped_end(layer); end > there)
-      throw_truncated(layer.data_file, end, there);
+    const std::uint64_t data_there = file_bytes(layer.data_file);
+    const std::uint64_t end = mapped_end(layer);
+    if (end > data_there) throw_truncated(layer.data_file, end, data_there);
   }
 }
 
@@ -248,16 +273,16 @@ std::vector<std::string> ImageLayer::files() const {
 }
 
 LayerFacts read_layer_facts(const ImageLayer& layer) {
-  const ToolOutput output = run_qemu_img("info", layer, kInfoBytesMax, kInfoTimeout);
-  if (!output.status.success()) throw_qemu_error(layer.path, output.error_line, output.status);
+  const ToolOutput output =
+      run_sandboxed(qemu_img("info", layer), qemu_policy({layer}), kInfoBytesMax, kInfoTimeout);
+  if (!output.status.success()) throw_qemu_error(layer.path, output);
   const json info = parse_output(layer.path, output);
   LayerFacts facts;
   facts.virtual_bytes = number(info, "virtual-size");
   facts.backing_name = text(info, "backing-filename");
   facts.backing_format = text(info, "backing-filename-format");
   facts.encrypted = flag(info, "encrypted");
-  const json specific = info.value("format-specific", json::object()).value("data", json::object());
-  facts.data_file_name = text(specific, "data-file");
+  facts.data_file_name = text(member(member(info, "format-specific"), "data"), "data-file");
   return facts;
 }
 
@@ -300,11 +325,11 @@ QemuNbd::~QemuNbd() = default;
 
 const std::string& QemuNbd::socket_path() const { return state_->folder.socket_path(); }
 SandboxLevel QemuNbd::sandbox_level() const { return state_->child->level(); }
-std::string QemuNbd::last_words() const { return without_program(state_->child->stderr_last_line()); }
+std::string QemuNbd::last_words() const { return last_words_of(state_->child->stderr_text()); }
 
-void QemuNbd::check_running() {
-  const auto status = state_->child->wait_for(0ms);
-  if (status) throw NbdFailure(fmt::format("qemu-nbd ended with {}", status->describe()), true);
+std::string QemuNbd::why_gone(std::chrono::milliseconds timeout) {
+  const auto status = state_->child->wait_for(timeout);
+  return status ? fmt::format("qemu-nbd ended with {}", status->describe()) : std::string();
 }
 
 }  // namespace vmpack

@@ -2,12 +2,12 @@
 // qemu-img and qemu-nbd, always in the sandbox, always told exactly which files an image consists of.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "libvmpack/source/nbd_connection.hpp"
 #include "libvmpack/source/sandbox.hpp"
 
 namespace vmpack {
@@ -57,8 +57,8 @@ class QemuNbd {
 
   [[nodiscard]] const std::string& socket_path() const;
   [[nodiscard]] SandboxLevel sandbox_level() const;
-  /// Throws NbdFailure when it has ended.
-  void check_running();
+  /// "qemu-nbd ended with exit code 1" if it has ended or does so within `timeout`; else empty.
+  [[nodiscard]] std::string why_gone(std::chrono::milliseconds timeout);
   /// The last line it wrote to standard error, or empty.
   [[nodiscard]] std::string last_words() const;
 

@@ -161,6 +161,8 @@ Plan make_plan(const std::vector<std::string>& argv, const SandboxPolicy& policy
   return plan;
 }
 
+std::string program_name(const std::vector<std::string>& argv) { return fs::path(argv.at(0)).filename(); }
+
 std::vector<SandboxLevel> levels_to_try(bool root) {
   std::vector<SandboxLevel> levels{SandboxLevel::kUserNamespace, SandboxLevel::kLimitsOnly};
   if (root) levels.insert(levels.begin(), SandboxLevel::kPrivileged);
@@ -390,11 +392,15 @@ Child spawn_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy&
 }
 
 ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy& policy,
-                         std::size_t output_bytes_max, milliseconds timeout) {
+                         const OutputSink& sink, milliseconds timeout) {
   const auto deadline = steady_clock::now() + timeout;
   const auto left = [&] {
     return std::max(std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now()),
                     milliseconds(0));
+  };
+  const auto throw_late = [&] {
+    throw Error(ErrorCode::kIo,
+                fmt::format("{} took longer than {} ms", program_name(argv), timeout.count()));
   };
   Pipe out;
   set_nonblocking(out.reader);
@@ -402,23 +408,32 @@ ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPoli
   Child child = spawn_sandboxed(argv, policy, fds);
   out.writer.reset();
 
-  const std::string name = fs::path(argv[0]).filename();
-  ToolOutput result;
+  std::string piece;
   for (bool open = true; open;) {
     pollfd watched{out.reader.get(), POLLIN, 0};
     const int ready = ::poll(&watched, 1, static_cast<int>(left().count()));
-    if (ready == 0)
-      throw Error(ErrorCode::kIo, fmt::format("{} took longer than {} ms", name, timeout.count()));
-    if (ready > 0) open = drain(out.reader.get(), result.out);
-    if (result.out.size() > output_bytes_max) {
-      throw Error(ErrorCode::kLimit,
-                  fmt::format("{} wrote more than {}", name, format_bytes(output_bytes_max)));
-    }
+    if (ready == 0) throw_late();
+    if (ready < 0) continue;  // a signal
+    piece.clear();
+    open = drain(out.reader.get(), piece);
+    sink(piece);
   }
   const auto status = child.wait_for(left());
-  if (!status) throw Error(ErrorCode::kIo, fmt::format("{} took longer than {} ms", name, timeout.count()));
-  result.status = *status;
-  result.error_line = child.stderr_last_line();
+  if (!status) throw_late();
+  return {*status, {}, child.stderr_text(), child.stderr_last_line()};
+}
+
+ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy& policy,
+                         std::size_t output_bytes_max, milliseconds timeout) {
+  std::string collected;
+  const OutputSink collect = [&](std::string_view piece) {
+    collected += piece;
+    if (collected.size() <= output_bytes_max) return;
+    throw Error(ErrorCode::kLimit,
+                fmt::format("{} wrote more than {}", program_name(argv), format_bytes(output_bytes_max)));
+  };
+  ToolOutput result = run_sandboxed(argv, policy, collect, timeout);
+  result.out = std::move(collected);
   return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -106,11 +107,18 @@ class Child {
 struct ToolOutput {
   ExitStatus status;
   std::string out;
-  std::string error_line;  ///< last line of standard error
+  std::string err;         ///< the end of standard error, as Child::stderr_text()
+  std::string error_line;  ///< its last line
 };
 
-/// Runs a program to its end and collects its standard output. Throws Error: what spawn_sandboxed() throws,
-/// kLimit when it writes more than `output_bytes_max`, kIo when it does not end before `timeout`.
+/// Takes the standard output piece by piece. What it throws ends the program and goes to the caller.
+using OutputSink = std::function<void(std::string_view)>;
+
+/// Runs a program to its end and hands its standard output to `sink`; `out` of the result stays empty. Throws
+/// Error: what spawn_sandboxed() throws, kIo when it does not end before `timeout`.
+[[nodiscard]] ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy& policy,
+                                       const OutputSink& sink, std::chrono::milliseconds timeout);
+/// Collects the output instead; also throws kLimit when that is more than `output_bytes_max`.
 [[nodiscard]] ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy& policy,
                                        std::size_t output_bytes_max, std::chrono::milliseconds timeout);
 
