@@ -27,6 +27,7 @@ inline constexpr std::uint64_t kFileTableRootBytesMax = 64 * kMiB;
 inline constexpr std::uint64_t kFileTablePageBytesMax = kFrameRawBytesMax;
 
 inline constexpr std::uint64_t kPlacesHeaderBytesMax = 64 * kMiB;
+inline constexpr std::uint64_t kPlacesFileBytesMax = 16 * kGiB;
 inline constexpr std::uint64_t kIndexHeaderBytesMax = 1 * kGiB;
 inline constexpr std::uint64_t kIndexFileBytesMax = 16 * kGiB;
 

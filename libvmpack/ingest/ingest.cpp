@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "libvmpack/base/error.hpp"
+#include "libvmpack/base/limits.hpp"
 #include "libvmpack/partition/classify.hpp"
 #include "libvmpack/snapshot/file_table.hpp"
 
@@ -232,8 +233,15 @@ class Ingest {
     const std::string key = places_key(result_.snapshot);
     const Bytes bytes = encode_places(result_.snapshot, packer_.places());
     while (true) {
-      const auto stat = store.stat(key);
-      if (store.replace_if_version(key, bytes, stat ? std::optional(stat->version) : std::nullopt)) return;
+      StoreStat stat;
+      std::optional<StoreVersion> version;
+      try {
+        if (store.get(key, limits::kPlacesFileBytesMax, &stat) == bytes) return;
+        version = stat.version;
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kNotFound) throw;
+      }
+      if (store.replace_if_version(key, bytes, version)) return;
     }
   }
 

@@ -39,7 +39,7 @@ struct Window {
 };
 
 /// A window holds at most this much, and buffers for windows that much.
-inline constexpr std::uint64_t kWindowBytesMax = 48 * kMiB;
+inline constexpr std::uint64_t kWindowBytesMax = 16 * kMiB;
 static_assert(kWindowBytesMax >= kPartBytesMax);
 
 /// Number of parts, from the front of `parts`, that make the next window: at least one.
