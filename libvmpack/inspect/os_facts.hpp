@@ -37,7 +37,8 @@ struct OsFacts {
 [[nodiscard]] std::string to_json(const OsFacts& facts);
 [[nodiscard]] OsFacts os_facts_from_json(const std::string& text, const std::string& where);
 
-/// A running inspection in a child process of its own (the helper that links libguestfs: this library does not).
+/// A running inspection in a child process of its own (the helper that links libguestfs: this library does
+/// not).
 class OsInspection {
  public:
   struct Result {
@@ -45,8 +46,8 @@ class OsInspection {
     std::string failure;  ///< for people; empty when it worked
   };
 
-  /// Starts the helper and returns at once. `source` must outlive the inspection. Never throws: what fails (helper or
-  /// libguestfs missing, no appliance) comes back from wait() as `failure`.
+  /// Starts the helper and returns at once. `source` must outlive the inspection. Never throws: what fails
+  /// (helper or libguestfs missing, no appliance) comes back from wait() as `failure`.
   static std::unique_ptr<OsInspection> start(const SourceAttachment& source, std::chrono::seconds time_max);
 
   OsInspection(const OsInspection&) = delete;

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/inspect/kvm_verdict.hpp"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace vmpack {
+namespace {
+
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  std::getline(file, id);
+  return id;
+}
+
+std::filesystem::path verdict_path() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && *cache != '\0') return std::filesystem::path(cache) / "vmpack" / "kvm-broken";
+  const char* home = std::getenv("HOME");
+  if (::geteuid() != 0 && home != nullptr) {
+    return std::filesystem::path(home) / ".cache" / "vmpack" / "kvm-broken";
+  }
+  return "/var/cache/vmpack/kvm-broken";
+}
+
+}  // namespace
+
+bool kvm_may_work() {
+  if (::access("/dev/kvm", R_OK | W_OK) != 0) return false;
+  std::ifstream file(verdict_path());
+  std::string broken_since;
+  return !std::getline(file, broken_since) || broken_since != boot_id();
+}
+
+void remember_broken_kvm() {
+  const std::filesystem::path path = verdict_path();
+  std::error_code ignored;
+  std::filesystem::create_directories(path.parent_path(), ignored);
+  std::ofstream(path) << boot_id() << '\n';
+}
+
+}  // namespace vmpack
