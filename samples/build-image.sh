@@ -295,6 +295,10 @@ configure_system() {
   printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost ip6-localhost\n' "$role" >"$root/etc/hosts"
   echo "UUID=$root_uuid / ext4 errors=remount-ro 0 1" >"$root/etc/fstab"
   printf '[Match]\nName=en*\n\n[Network]\nDHCP=yes\n' >"$root/etc/systemd/network/80-dhcp.network"
+  # On an emulated CPU of a busy machine a device can take minutes to appear, and without ttyS0 there is no login.
+  mkdir -p "$root/etc/systemd/system.conf.d"
+  printf '[Manager]\nDefaultDeviceTimeoutSec=900\nDefaultTimeoutStartSec=900\n' \
+    >"$root/etc/systemd/system.conf.d/slow-machine.conf"
   touch "$root/etc/cloud/cloud-init.disabled"
   in_image systemctl enable systemd-networkd
   in_image systemctl disable systemd-networkd-wait-online

@@ -105,7 +105,7 @@ free_port() {
 serve() {
   local port digest
   port=$(free_port)
-  digest=$("$vmpack" show base:v1 --json | jq -er .digest)
+  digest=$("$vmpack" show base:v1 --json | jq -er .snapshot)
   uri=nbd://127.0.0.1:$port/base@$digest
   printf '$ %s\n' "build/release/server/vmserve --repo $repository --nbd 127.0.0.1:$port &"
   "$vmserve" --repo "$repository" --nbd "127.0.0.1:$port" >"$work/vmserve.log" 2>&1 &
