@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/nbd/session.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <spdlog/logger.h>
+
+#include <array>
+#include <utility>
+
+#include "libvmpack/base/format_text.hpp"
+
+namespace vmpack::nbd {
+namespace {
+
+/// Gives a share of the budget back at the end of a scope.
+class Returned {
+ public:
+  Returned(Budget& budget, Claim claim) : budget_(budget), claim_(claim) {}
+  Returned(const Returned&) = delete;
+  Returned& operator=(const Returned&) = delete;
+  ~Returned() { budget_.give_back(claim_); }
+
+ private:
+  Budget& budget_;
+  Claim claim_;
+};
+
+}  // namespace
+
+Session::Session(Socket socket, ServerContext& server, std::string peer)
+    : server_(server),
+      executor_(socket.get_executor()),
+      stream_(std::make_shared<Stream>(std::move(socket))),
+      peer_(std::move(peer)),
+      phase_began_(std::chrono::steady_clock::now()) {}
+
+asio::awaitable<void> Session::run() {
+  try {
+    auto agreement = co_await negotiate();
+    if (agreement && !stopping_) co_await transmit(std::move(*agreement));
+    co_await say_farewell();
+  } catch (const boost::system::system_error& error) {
+    server_.log.debug("{}: the connection broke: {}", peer_, error.code().message());
+  } catch (const std::exception& error) {
+    server_.log.error("{}: closed: {}", peer_, error.what());
+  }
+  stream_->close();
+}
+
+void Session::stop() {
+  stopping_ = true;
+  if (phase_ == Phase::kHandshake) close();
+  if (phase_ == Phase::kTransmission) transmission_->stop();
+}
+
+void Session::close() { stream_->close(); }
+
+void Session::check_deadlines(std::chrono::steady_clock::time_point now) {
+  const auto phase_seconds = now - phase_began_;
+  if (phase_ == Phase::kHandshake && phase_seconds > server_.limits.handshake) {
+    server_.log.info("{}: closed, its handshake took longer than {}", peer_, server_.limits.handshake);
+    close();
+  } else if (phase_ == Phase::kFarewell && phase_seconds > server_.limits.linger) {
+    close();
+  } else if (const auto since = stream_->stalled_since(); since && now - *since > server_.limits.send_stall) {
+    server_.log.warn("{}: closed, it has taken no data for {}", peer_, server_.limits.send_stall);
+    close();
+  }
+}
+
+void Session::enter(Phase phase) {
+  phase_ = phase;
+  phase_began_ = std::chrono::steady_clock::now();
+}
+
+// ---- handshake ----
+
+asio::awaitable<std::optional<Agreement>> Session::negotiate() {
+  Handshake handshake(server_.catalog, server_.log, peer_);
+  const auto greeting = encode_greeting();
+  co_await send(greeting);
+  std::array<std::byte, kClientFlagsBytes> flags{};
+  const bool complete = co_await stream_->read_all(flags);
+  if (!complete) co_return std::nullopt;
+  if (!handshake.accept_client_flags(*WireReader(flags).number<std::uint32_t>())) {
+    server_.log.warn("{}: closed, it set unknown client flags", peer_);
+    co_return std::nullopt;
+  }
+  for (std::uint32_t options = 0; options < kOptionsMax; ++options) {
+    const auto header = co_await next_option();
+    if (!header) co_return std::nullopt;
+    // Among the answers only a list can be large, and a flood of clients may ask for it.
+    std::optional<Returned> share;
+    if (header->option == Option::kList) {
+      const Claim claim{1, kListReplyBytesMax};
+      co_await take(server_.budget, claim);
+      share.emplace(server_.budget, claim);
+    }
+    const auto answer = co_await answer_option(handshake, *header);
+    if (!answer) co_return std::nullopt;
+    co_await send(answer->reply);
+    if (answer->next == Handshake::Next::kClose) co_return std::nullopt;
+    if (answer->next == Handshake::Next::kTransmission) co_return handshake.agreement();
+  }
+  server_.log.warn("{}: closed, it sent {} options and chose no export", peer_, kOptionsMax);
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<OptionHeader>> Session::next_option() {
+  std::array<std::byte, kOptionHeaderBytes> bytes{};
+  const bool complete = co_await stream_->read_all(bytes);
+  if (!complete) co_return std::nullopt;
+  const auto header = decode_option_header(bytes);
+  if (!header || header->bytes > kOptionSkippedBytesMax) {
+    server_.log.warn("{}: closed, what it sent is no option", peer_);
+    co_return std::nullopt;
+  }
+  co_return header;
+}
+
+asio::awaitable<std::optional<Handshake::Answer>> Session::answer_option(Handshake& handshake, OptionHeader header) {
+  if (header.bytes > kOptionBytesMax) {
+    const bool skipped = co_await skip(header.bytes);
+    if (!skipped) co_return std::nullopt;
+    co_return handshake.answer_oversized(header.option);
+  }
+  Bytes data(header.bytes);
+  const bool complete = co_await stream_->read_all(data);
+  if (!complete) co_return std::nullopt;
+  const auto work = [&] { return handshake.answer(header.option, data); };
+  auto answer = co_await run_on(server_.workers, work);
+  co_return answer;
+}
+
+asio::awaitable<bool> Session::skip(std::uint32_t bytes) {
+  Bytes scratch(kOptionBytesMax);
+  while (bytes > 0) {
+    const auto part = static_cast<std::uint32_t>(std::min<std::size_t>(bytes, scratch.size()));
+    const bool complete = co_await stream_->read_all(ByteSpan(scratch).first(part));
+    if (!complete) co_return false;
+    bytes -= part;
+  }
+  co_return true;
+}
+
+asio::awaitable<void> Session::send(ByteView bytes) {
+  std::array buffers{asio::const_buffer(bytes.data(), bytes.size())};
+  co_await stream_->write(buffers);
+}
+
+// ---- transmission and farewell ----
+
+asio::awaitable<void> Session::transmit(Agreement agreement) {
+  const std::string name = agreement.exported.name;
+  server_.log.info("{}: opened {} ({})", peer_, name, format_bytes(agreement.exported.image->size()));
+  transmission_ = std::make_shared<Transmission>(stream_, executor_, server_, std::move(agreement), peer_);
+  enter(Phase::kTransmission);
+  std::exception_ptr error;
+  try {
+    co_await transmission_->run();
+  } catch (...) {
+    error = std::current_exception();
+  }
+  const auto& statistics = transmission_->statistics();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - phase_began_;
+  server_.log.info("{}: {} {} after {:.1f} s: {} requests, {} sent, {} failed", peer_, error ? "lost" : "closed", name,
+                   seconds.count(), format_count(statistics.requests), format_bytes(statistics.bytes_sent),
+                   format_count(statistics.failures));
+  if (error) std::rethrow_exception(error);
+}
+
+asio::awaitable<void> Session::say_farewell() {
+  // Closed with something unread, a TCP socket would be reset, and the client lose what it has not read yet.
+  enter(Phase::kFarewell);
+  stream_->shut_down_send();
+  Bytes scratch(4 * kKiB);
+  for (std::size_t bytes = scratch.size(); bytes > 0;) bytes = co_await stream_->read_some(scratch);
+}
+
+}  // namespace vmpack::nbd

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/options.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <thread>
+
+#include "libvmpack/base/error.hpp"
+#include "libvmpack/base/format_text.hpp"
+#include "libvmpack/base/units.hpp"
+
+namespace vmpack {
+namespace {
+
+constexpr int kUsageError = 2;
+constexpr std::string_view kNbdPort = "10809";
+constexpr const char* kNbdDefault = "127.0.0.1:10809";
+/// Below this the cache could not hold a frame in each of its parts.
+constexpr std::uint64_t kCacheBytesMin = 64 * kMiB;
+constexpr unsigned kThreadsMax = 256;
+
+/// What the command line gave, before it is looked at.
+struct Texts {
+  std::vector<std::string> nbd;
+  std::string cache = "512M";
+};
+
+unsigned default_threads() { return std::clamp(std::thread::hardware_concurrency(), 1U, kThreadsMax); }
+
+void add_options(CLI::App& app, Options& options, Texts& texts) {
+  app.set_version_flag("--version", std::string("vmserve ") + VMPACK_VERSION);
+  app.add_option("--repo", options.repository, "Repository: a path or URL")->envname("VMPACK_REPO")->required();
+  app.add_option("--nbd", texts.nbd,
+                 fmt::format("Serve NBD on ADDRESS:PORT or unix:PATH; may be repeated (default: {})", kNbdDefault))
+      ->take_all()
+      ->type_name("ADDR");
+  app.add_option("--cache", texts.cache, "Memory for decoded frames, as in 512M or 2G")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "Network threads")
+      ->check(CLI::Range(1U, kThreadsMax))
+      ->default_val(default_threads());
+  app.add_option("--log-level", options.log_level, "How much to say on stderr")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->default_val("info");
+  app.add_option("--ready-file", options.ready_file,
+                 "Write the URIs that are served to this file, one a line, once clients may connect")
+      ->type_name("FILE");
+}
+
+void read_texts(Options& options, const Texts& texts) {
+  options.cache_bytes = parse_size(texts.cache);
+  if (options.cache_bytes < kCacheBytesMin) {
+    throw Error(ErrorCode::kInvalid, "--cache must be at least 64M");
+  }
+  for (const auto& text : texts.nbd) options.nbd.push_back(parse_listen_address(text, kNbdPort));
+  if (options.nbd.empty()) options.nbd.push_back(parse_listen_address(kNbdDefault, kNbdPort));
+}
+
+}  // namespace
+
+ParsedOptions parse_options(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+  Options options;
+  Texts texts;
+  CLI::App app("Serves the images of a vmpack repository over the network, read-only.", "vmserve");
+  add_options(app, options, texts);
+  try {
+    app.parse(argc, argv);
+    read_texts(options, texts);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {
+      app.exit(error, out, err);
+      return {std::nullopt, 0};
+    }
+    print_error(err, error.what(), "'vmserve --help' shows how");
+    return {std::nullopt, kUsageError};
+  } catch (const Error& error) {
+    print_error(err, error.what(), error.hint());
+    return {std::nullopt, kUsageError};
+  }
+  return {std::move(options), 0};
+}
+
+void print_error(std::ostream& err, std::string_view message, std::string_view hint) {
+  err << "vmserve: " << printable(message);
+  if (!hint.empty()) err << "; " << printable(hint);
+  err << '\n';
+}
+
+std::uint64_t parse_size(std::string_view text) {
+  const auto bad = [&] {
+    return Error(ErrorCode::kInvalid, fmt::format("bad size \"{}\"", text), "write a number with K, M, G or T behind it");
+  };
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc()) throw bad();
+  std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  if (unit.ends_with('B')) unit.remove_suffix(1);
+  if (unit.size() == 2 && unit.ends_with('i')) unit.remove_suffix(1);
+  if (unit.empty()) return value;
+  constexpr std::string_view kUnits = "KMGT";
+  const auto power = unit.size() == 1 ? kUnits.find(unit.front()) : std::string_view::npos;
+  if (power == std::string_view::npos) throw bad();
+  const unsigned shift = 10 * (static_cast<unsigned>(power) + 1);
+  if (value > std::numeric_limits<std::uint64_t>::max() >> shift) throw bad();
+  return value << shift;
+}
+
+}  // namespace vmpack

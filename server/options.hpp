@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmserve's command line.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/listener.hpp"
+
+namespace vmpack {
+
+struct Options {
+  std::string repository;
+  std::vector<ListenAddress> nbd;
+  std::uint64_t cache_bytes = 0;
+  unsigned threads = 0;  ///< network threads
+  std::string log_level;
+  std::string ready_file;  ///< empty: none
+};
+
+/// The command line, or with what to exit: it was --help or --version (0), or it makes no sense (2).
+struct ParsedOptions {
+  std::optional<Options> options;
+  int exit_code = 0;
+};
+[[nodiscard]] ParsedOptions parse_options(int argc, const char* const* argv, std::ostream& out, std::ostream& err);
+
+/// One line on `err`: what is wrong, and what to do about it.
+void print_error(std::ostream& err, std::string_view message, std::string_view hint);
+
+/// "1048576", "512K", "64M", "2G", "1T", also as "64MiB": powers of 1024. Throws kInvalid.
+[[nodiscard]] std::uint64_t parse_size(std::string_view text);
+
+}  // namespace vmpack

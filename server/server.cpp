@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/server.hpp"
+
+#include <fmt/format.h>
+#include <netdb.h>
+#include <spdlog/logger.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <chrono>
+#include <thread>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "server/async.hpp"
+#include "server/context.hpp"
+#include "server/nbd/session.hpp"
+
+namespace vmpack {
+namespace {
+
+using Acceptor = asio::basic_socket_acceptor<asio::generic::stream_protocol>;
+using SessionPtr = std::shared_ptr<nbd::Session>;
+
+constexpr std::chrono::seconds kDeadlineCheck{1};
+constexpr std::chrono::milliseconds kAcceptRetry{100};
+
+/// A loop of its own, and the connections that live on it. All but `load` belongs to its thread.
+struct NetworkThread {
+  asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> guard{context.get_executor()};
+  std::unordered_set<SessionPtr> sessions;
+  std::atomic<std::size_t> load = 0;  // connections assigned to it
+  std::thread thread;
+
+  asio::awaitable<void> check_deadlines() {
+    asio::steady_timer timer(context);
+    for (;;) {
+      timer.expires_after(kDeadlineCheck);
+      co_await timer.async_wait(asio::use_awaitable);
+      const auto now = std::chrono::steady_clock::now();
+      for (const SessionPtr& session : sessions) session->check_deadlines(now);
+    }
+  }
+};
+
+/// "127.0.0.1:40312", or "unix (pid 1234)".
+std::string peer_name(Socket& socket) {
+  boost::system::error_code error;
+  const auto endpoint = socket.remote_endpoint(error);
+  if (error) return "a client";
+  if (endpoint.protocol().family() == AF_UNIX) {
+    ucred credentials{};
+    socklen_t bytes = sizeof(credentials);
+    ::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &bytes);
+    return fmt::format("unix (pid {})", credentials.pid);
+  }
+  std::array<char, NI_MAXHOST> host{};
+  std::array<char, NI_MAXSERV> port{};
+  ::getnameinfo(endpoint.data(), static_cast<socklen_t>(endpoint.size()), host.data(), host.size(), port.data(),
+                port.size(), NI_NUMERICHOST | NI_NUMERICSERV);
+  return fmt::format("{}:{}", host.data(), port.data());
+}
+
+}  // namespace
+
+struct Server::State {
+  State(ExportCatalog& catalog, const ServerLimits& server_limits, ServerThreads count, spdlog::logger& logger)
+      : limits(server_limits),
+        budget({limits.requests_in_flight, limits.bytes_in_flight}),
+        threads(count.network),
+        workers(count.workers),
+        context{catalog, workers, budget, limits, logger} {
+    for (NetworkThread& network : threads) {
+      asio::co_spawn(network.context, network.check_deadlines(), asio::detached);
+      network.thread = std::thread([&network] { network.context.run(); });
+    }
+  }
+
+  NetworkThread& least_loaded() {
+    return *std::ranges::min_element(threads, {}, [](const NetworkThread& network) { return network.load.load(); });
+  }
+
+  asio::awaitable<void> accept_clients(std::shared_ptr<Acceptor> acceptor);
+  void admit(NetworkThread& network, Socket socket);
+  static void start_session(State& state, NetworkThread& network, const SessionPtr& session);
+  void finish_stop();
+
+  template <typename Function>
+  void on_every_thread(Function function) {
+    for (NetworkThread& network : threads) asio::post(network.context, [&network, function] { function(network); });
+  }
+
+  // Destroyed from the last to the first: what is further down refers to what is further up.
+  const ServerLimits limits;
+  Budget budget;
+  std::vector<Listener> listeners;
+  std::vector<NetworkThread> threads;
+  std::vector<std::shared_ptr<Acceptor>> acceptors;  // touched on the first network thread
+  asio::thread_pool workers;
+  ServerContext context;
+  std::atomic<std::size_t> connections = 0;
+  std::atomic<bool> stopping = false;
+  bool stopped = false;
+};
+
+asio::awaitable<void> Server::State::accept_clients(std::shared_ptr<Acceptor> acceptor) {
+  asio::steady_timer retry(threads.front().context);
+  while (acceptor->is_open()) {
+    NetworkThread& network = least_loaded();
+    const asio::any_io_executor executor = network.context.get_executor();
+    boost::system::error_code error;
+    auto token = asio::redirect_error(asio::use_awaitable, error);
+    Socket socket = co_await acceptor->async_accept(executor, token);
+    if (!error) {
+      admit(network, std::move(socket));
+    } else if (error != asio::error::operation_aborted && error != asio::error::connection_aborted) {
+      // Out of descriptors, most likely: clients wait in the backlog until some are free again.
+      context.log.error("cannot accept a connection: {}", error.message());
+      retry.expires_after(kAcceptRetry);
+      co_await retry.async_wait(asio::use_awaitable);
+    }
+  }
+}
+
+void Server::State::admit(NetworkThread& network, Socket socket) {
+  std::string peer = peer_name(socket);
+  if (connections >= limits.connections) {
+    context.log.warn("{}: refused, {} connections are open", peer, limits.connections);
+    return;
+  }
+  ++connections;
+  ++network.load;
+  auto session = std::make_shared<nbd::Session>(std::move(socket), context, std::move(peer));
+  asio::post(network.context, [this, &network, session] { start_session(*this, network, session); });
+}
+
+void Server::State::start_session(State& state, NetworkThread& network, const SessionPtr& session) {
+  network.sessions.insert(session);
+  if (state.stopping) session->stop();
+  const auto ended = [&state, &network, session](const std::exception_ptr&) {
+    network.sessions.erase(session);
+    --network.load;
+    --state.connections;
+  };
+  asio::co_spawn(network.context, session->run(), ended);
+}
+
+void Server::State::finish_stop() {
+  if (std::exchange(stopped, true)) return;
+  stopping = true;
+  for (NetworkThread& network : threads) network.context.stop();
+  for (NetworkThread& network : threads) network.thread.join();
+  budget.forget_waiting();
+  workers.stop();
+  workers.join();
+}
+
+Server::Server(ExportCatalog& catalog, const ServerLimits& limits, ServerThreads threads, spdlog::logger& log)
+    : state_(std::make_unique<State>(catalog, limits, threads, log)) {}
+
+Server::~Server() { finish_stop(); }
+
+void Server::serve_nbd(Listener listener) {
+  NetworkThread& first = state_->threads.front();
+  const asio::generic::stream_protocol protocol(listener.family(), 0);
+  auto acceptor = std::make_shared<Acceptor>(first.context, protocol, listener.release_descriptor());
+  state_->listeners.push_back(std::move(listener));
+  asio::post(first.context, [state = state_.get(), acceptor] {
+    state->acceptors.push_back(acceptor);
+    asio::co_spawn(state->threads.front().context, state->accept_clients(acceptor), asio::detached);
+  });
+}
+
+std::size_t Server::connections() const { return state_->connections; }
+
+void Server::begin_stop() {
+  state_->stopping = true;
+  state_->listeners.clear();
+  asio::post(state_->threads.front().context, [state = state_.get()] {
+    for (const auto& acceptor : state->acceptors) acceptor->close();
+  });
+  state_->on_every_thread([](NetworkThread& network) {
+    for (const SessionPtr& session : network.sessions) session->stop();
+  });
+}
+
+void Server::finish_stop() { state_->finish_stop(); }
+
+}  // namespace vmpack

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The network threads, the workers, and the connections on them. What is served comes from the catalog.
+#pragma once
+
+#include <memory>
+
+#include "server/export.hpp"
+#include "server/limits.hpp"
+#include "server/listener.hpp"
+
+namespace spdlog {
+class logger;
+}
+
+namespace vmpack {
+
+struct ServerThreads {
+  unsigned network = 1;
+  unsigned workers = 4;
+};
+
+/// Methods are for one thread, the one that made the server. `catalog` and `log` must outlive it.
+class Server {
+ public:
+  /// Starts the threads; they inherit the caller's signal mask.
+  Server(ExportCatalog& catalog, const ServerLimits& limits, ServerThreads threads, spdlog::logger& log);
+  /// As finish_stop().
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Accepts NBD clients on `listener` from now on.
+  void serve_nbd(Listener listener);
+
+  [[nodiscard]] std::size_t connections() const;
+
+  /// Stops listening and taking requests. Connections end by themselves when what is under way is answered.
+  void begin_stop();
+  /// Closes what is still open, and ends the threads. Waits for workers that are inside the store.
+  void finish_stop();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace vmpack

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that a client can send, to a whole connection: socket, handshake, transmission and farewell, over a socket
+// pair. The image behind it aborts the program on any range that lies outside.
+#include <spdlog/logger.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+
+#include "server/nbd/session.hpp"
+#include "tests/server/fake_exports.hpp"
+#include "tests/server/option_data.hpp"
+#include "tests/support/fuzz.hpp"
+
+namespace vmpack {
+namespace {
+
+constexpr std::size_t kImageBytes = 3 * kMiB / 2;
+
+struct World {
+  World() {
+    auto image = std::make_shared<test::FakeImage>(kImageBytes, std::vector<ByteRange>{{64 * kKiB, 512 * kKiB}});
+    image->in_memory = [](std::uint64_t offset) { return offset / (256 * kKiB) % 2 == 0; };
+    image->before_read = [](std::uint64_t offset) {
+      if (offset % 7 == 0) throw Error(ErrorCode::kDamaged, "damaged");
+    };
+    catalog.add("web:v1", image);
+    catalog.add("broken:v1", nullptr);
+    limits.bytes_in_flight = 48 * kMiB;
+  }
+
+  test::FakeCatalog catalog;
+  ServerLimits limits;
+  Budget budget{{64, 48 * kMiB}};
+  asio::io_context network{1};
+  asio::thread_pool workers{1};
+  spdlog::logger log{"fuzz"};
+  ServerContext context{catalog, workers, budget, limits, log};
+};
+
+asio::awaitable<void> send_all(Stream& stream, ByteView bytes) {
+  std::array buffers{asio::const_buffer(bytes.data(), bytes.size())};
+  try {
+    co_await stream.write(buffers);
+    stream.shut_down_send();
+  } catch (const boost::system::system_error&) {
+    // The server has had enough.
+  }
+}
+
+asio::awaitable<void> receive_all(Stream& stream) {
+  Bytes scratch(64 * kKiB);
+  try {
+    for (std::size_t bytes = scratch.size(); bytes > 0;) bytes = co_await stream.read_some(scratch);
+  } catch (const boost::system::system_error&) {
+    // Closed with something of ours unread.
+  }
+}
+
+void run_connection(World& world, ByteView input) {
+  std::array<int, 2> pair{};
+  VMPACK_ASSERT(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0);
+  asio::io_context& network = world.network;
+  network.restart();
+  const asio::generic::stream_protocol protocol(AF_UNIX, 0);
+  Stream client(Socket(network, protocol, pair[0]));
+  const auto session = std::make_shared<nbd::Session>(Socket(network, protocol, pair[1]), world.context, "fuzz");
+  asio::co_spawn(network, send_all(client, input), asio::detached);
+  asio::co_spawn(network, receive_all(client), asio::detached);
+  asio::co_spawn(network, session->run(), asio::detached);
+  network.run();
+  VMPACK_ASSERT(world.budget.taken().requests == 0 && world.budget.taken().bytes == 0);
+}
+
+void append_request(Bytes& to, nbd::Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0) {
+  append(to, nbd::encode_request({flags, command, to.size(), offset, length}));
+}
+
+Bytes client_flags(std::uint32_t flags) {
+  Bytes bytes;
+  test::append_number(bytes, flags);
+  return bytes;
+}
+
+Bytes handshake(bool structured) {
+  Bytes bytes = client_flags(3);
+  if (structured) {
+    append(bytes, test::option_message(nbd::Option::kStructuredReply, {}));
+    append(bytes, test::option_message(nbd::Option::kSetMetaContext, test::meta_data("web:v1", {"base:allocation"})));
+  }
+  append(bytes, test::option_message(nbd::Option::kGo, test::info_data("web:v1", {0, 1, 2, 3})));
+  return bytes;
+}
+
+void append_requests(Bytes& to) {
+  using nbd::Command;
+  append_request(to, Command::kRead, 0, 512);
+  append_request(to, Command::kRead, 1, 300'000);
+  append_request(to, Command::kRead, 700, 1'000'000, nbd::kFlagDontFragment);
+  append_request(to, Command::kBlockStatus, 0, kImageBytes);
+  append_request(to, Command::kBlockStatus, 512, 4096, nbd::kFlagRequestOne);
+  append_request(to, Command::kCache, 0, kImageBytes);
+  append_request(to, Command::kFlush, 0, 0);
+  append_request(to, Command::kTrim, 0, 512);
+  append_request(to, Command::kWriteZeroes, 0, 512);
+  append_request(to, Command::kWrite, 0, 16);
+  append(to, Bytes(16));
+  append_request(to, Command::kRead, kImageBytes - 1, 2);
+  append_request(to, Command::kRead, 256 * kKiB + 3, 256 * kKiB);
+  append_request(to, Command::kDisconnect, 0, 0);
+}
+
+}  // namespace
+
+namespace test {
+
+std::vector<Bytes> fuzz_seeds() {
+  std::vector<Bytes> seeds;
+  for (const bool structured : {true, false}) {
+    seeds.push_back(handshake(structured));
+    append_requests(seeds.back());
+  }
+  Bytes options = client_flags(1);
+  append(options, option_message(nbd::Option::kList, {}));
+  append(options, option_message(nbd::Option::kStartTls, {}));
+  append(options, option_message(nbd::Option::kStructuredReply, {}));
+  append(options, option_message(nbd::Option::kInfo, info_data("broken:v1", {3})));
+  append(options, option_message(nbd::Option::kListMetaContext, meta_data("web:v1", {"base:"})));
+  append(options, option_message(nbd::Option::kAbort, {}));
+  seeds.push_back(options);
+  Bytes by_name = client_flags(0);
+  append(by_name, option_message(nbd::Option::kExportName, as_byte_view("web:v1")));
+  append_requests(by_name);
+  seeds.push_back(by_name);
+  return seeds;
+}
+
+}  // namespace test
+}  // namespace vmpack
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static vmpack::World world;
+  vmpack::run_connection(world, std::as_bytes(std::span(data, size)));
+  return 0;
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/options.hpp"
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <sstream>
+
+#include "libvmpack/base/units.hpp"
+#include "tests/support/require_error.hpp"
+
+namespace vmpack {
+namespace {
+
+struct Parsed {
+  explicit Parsed(std::vector<const char*> arguments) {
+    arguments.insert(arguments.begin(), "vmserve");
+    result = parse_options(static_cast<int>(arguments.size()), arguments.data(), out, err);
+  }
+  std::ostringstream out;
+  std::ostringstream err;
+  ParsedOptions result;
+};
+
+void check_wrong(std::vector<const char*> arguments, std::string_view reason) {
+  const Parsed parsed(std::move(arguments));
+  CHECK_FALSE(parsed.result.options);
+  CHECK(parsed.result.exit_code == 2);
+  CHECK(parsed.err.str().find(reason) != std::string::npos);
+}
+
+TEST_CASE("the repository is all that is needed") {
+  const Parsed parsed({"--repo", "/srv/images"});
+  REQUIRE(parsed.result.options);
+  const Options& options = *parsed.result.options;
+  CHECK(options.repository == "/srv/images");
+  REQUIRE(options.nbd.size() == 1);
+  CHECK(std::get<TcpAddress>(options.nbd.front()).host == "127.0.0.1");
+  CHECK(std::get<TcpAddress>(options.nbd.front()).port == "10809");
+  CHECK(options.cache_bytes == 512 * kMiB);
+  CHECK(options.threads >= 1);
+  CHECK(options.log_level == "info");
+}
+
+TEST_CASE("the repository may come from the environment") {
+  ::setenv("VMPACK_REPO", "/from/environment", 1);
+  const Parsed parsed({});
+  ::unsetenv("VMPACK_REPO");
+  REQUIRE(parsed.result.options);
+  CHECK(parsed.result.options->repository == "/from/environment");
+}
+
+TEST_CASE("several addresses may be served") {
+  const Parsed parsed({"--repo", "r", "--nbd", "[::1]:1", "--nbd", "unix:s", "--cache", "2G", "--threads", "3"});
+  REQUIRE(parsed.result.options);
+  CHECK(parsed.result.options->nbd.size() == 2);
+  CHECK(parsed.result.options->cache_bytes == 2 * kGiB);
+  CHECK(parsed.result.options->threads == 3);
+}
+
+TEST_CASE("wrong usage ends in one clear message and exit code 2") {
+  check_wrong({}, "--repo");
+  check_wrong({"--repo", "r", "--nbd", "127.0.0.1:http"}, "127.0.0.1:http");
+  check_wrong({"--repo", "r", "--cache", "lots"}, "lots");
+  check_wrong({"--repo", "r", "--cache", "1M"}, "64M");
+  check_wrong({"--repo", "r", "--threads", "0"}, "threads");
+  check_wrong({"--repo", "r", "--log-level", "loud"}, "log-level");
+  check_wrong({"--repo", "r", "surplus"}, "surplus");
+}
+
+TEST_CASE("help and version exit with 0") {
+  const Parsed help({"--help"});
+  CHECK(help.result.exit_code == 0);
+  CHECK_FALSE(help.result.options);
+  CHECK(help.out.str().find("--nbd") != std::string::npos);
+  const Parsed version({"--version"});
+  CHECK(version.result.exit_code == 0);
+  CHECK(version.out.str().starts_with("vmserve "));
+}
+
+TEST_CASE("sizes are read with their units, and refused when they make no sense") {
+  CHECK(parse_size("4096") == 4096);
+  CHECK(parse_size("512K") == 512 * kKiB);
+  CHECK(parse_size("64MiB") == 64 * kMiB);
+  CHECK(parse_size("2GB") == 2 * kGiB);
+  CHECK(parse_size("1T") == kTiB);
+  for (const auto* text : {"", "M", "-1M", "1.5G", "1X", "1MiBs", "99999999999999999999", "18446744073709551615K"}) {
+    CHECK(test::error_of([&] { static_cast<void>(parse_size(text)); }).code() == ErrorCode::kInvalid);
+  }
+}
+
+}  // namespace
+}  // namespace vmpack
