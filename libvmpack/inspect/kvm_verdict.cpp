@@ -30,8 +30,8 @@ std::filesystem::path verdict_path() {
 
 }  // namespace
 
-bool kvm_may_work() {
-  if (::access("/dev/kvm", R_OK | W_OK) != 0) return false;
+bool kvm_may_work(const char* device) {
+  if (::access(device, R_OK | W_OK) != 0) return false;
   std::ifstream file(verdict_path());
   std::string broken_since;
   return !std::getline(file, broken_since) || broken_since != boot_id();

@@ -7,7 +7,7 @@ namespace vmpack {
 
 /// False when there is no /dev/kvm that this process may use, or when it was found broken since the host
 /// booted.
-[[nodiscard]] bool kvm_may_work();
+[[nodiscard]] bool kvm_may_work(const char* device = "/dev/kvm");
 /// Remembers that KVM is broken until the next boot. Best effort: without the file it is found out again.
 void remember_broken_kvm();
 

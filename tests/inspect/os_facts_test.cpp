@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch.hpp>
+#include <cstdlib>
 
 #include "libvmpack/base/error.hpp"
+#include "libvmpack/inspect/kvm_verdict.hpp"
 #include "libvmpack/inspect/os_facts.hpp"
+#include "tests/support/files.hpp"
 #include "tests/support/require_error.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace vmpack::test {
 
@@ -45,6 +49,20 @@ TEST_CASE("what holds no OS facts is refused with the name of the place") {
     CHECK(error.code() == ErrorCode::kDamaged);
     CHECK(std::string_view(error.what()).find("notes/os.json") != std::string_view::npos);
   }
+}
+
+TEST_CASE("KVM that was found broken is not tried again before the next boot") {
+  const TempDir folder;
+  ::setenv("XDG_CACHE_HOME", folder.path().c_str(), 1);
+  const std::string device = folder / "kvm";
+  CHECK_FALSE(kvm_may_work(device.c_str()));
+  write_file(device, "");
+  CHECK(kvm_may_work(device.c_str()));
+  remember_broken_kvm();
+  CHECK_FALSE(kvm_may_work(device.c_str()));
+  write_file(folder / "vmpack/kvm-broken", "the id of another boot\n");
+  CHECK(kvm_may_work(device.c_str()));
+  ::unsetenv("XDG_CACHE_HOME");
 }
 
 }  // namespace vmpack::test
