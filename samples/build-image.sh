@@ -103,8 +103,8 @@ clean_up() {
   local status=$?
   trap '' INT TERM HUP
   if [[ -n $installer ]]; then
-    kill "$installer" 2>/dev/null || true
-    wait "$installer" || true
+    kill -KILL "$installer" 2>/dev/null || true
+    wait "$installer" 2>/dev/null || true
   fi
   mountpoint -q "$root" && { umount -R "$root" || umount -R -l "$root"; }
   if [[ -s $log ]]; then
@@ -263,7 +263,9 @@ install_packages() {
   include=$(role_packages | xargs | tr ' ' ,)
   fill_from_cache
   [[ $role == base-rebuilt ]] || hold_back_updates
-  mmdebstrap --verbose --mode=root --variant=apt --format=directory --include="$include" \
+  # mmdebstrap answers signals only when it is done: in a process namespace it and all it started end at once.
+  setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount-proc \
+    mmdebstrap --verbose --mode=root --variant=apt --format=directory --include="$include" \
     --skip=check/empty,download/empty,essential/unlink,cleanup/apt/cache,cleanup/reproducible \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --dpkgopt=force-unsafe-io \
     "${options[@]}" "$codename" "$root" "$work/sources.list" >>"$log" 2>&1 </dev/null &

@@ -29,7 +29,8 @@ Stream::Stream(Socket socket) : socket_(std::move(socket)) {
   boost::system::error_code ignored;
   socket_.non_blocking(true);
   if (socket_.local_endpoint(ignored).protocol().family() == AF_UNIX) return;
-  // Replies are gathered before they are sent: Nagle could only delay them. Keep-alive finds clients that vanished.
+  // Replies are gathered before they are sent: Nagle could only delay them. Keep-alive finds clients that
+  // vanished.
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   socket_.set_option(asio::socket_base::keep_alive(true), ignored);
 }
@@ -105,7 +106,9 @@ asio::awaitable<void> take(Budget& budget, Claim claim) {
   const auto wait_in_line = [&budget, claim](auto handler) {
     auto executor = asio::get_associated_executor(handler);
     // Runs on the thread that gave something back; the coroutine goes on on its own.
-    auto granted = [executor, handler = std::move(handler)]() mutable { asio::post(executor, std::move(handler)); };
+    auto granted = [executor, handler = std::move(handler)]() mutable {
+      asio::post(executor, std::move(handler));
+    };
     auto shared = std::make_shared<decltype(granted)>(std::move(granted));
     if (budget.take(claim, [shared] { (*shared)(); })) (*shared)();
   };

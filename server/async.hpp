@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The few things that our coroutines wait for: bytes of a socket, blocking work on other threads, a share of a budget, a
-// change of state. Included by few sources only, since Asio takes its time to compile.
+// The few things that our coroutines wait for: bytes of a socket, blocking work on other threads, a share of
+// a budget, a change of state. Included by few sources only, since Asio takes its time to compile.
 //
-// GCC 12 destroys what `co_await` waited for twice when it stands in a condition (`while (a && co_await b())`): await in a
-// statement of its own.
+// GCC 12 destroys what `co_await` waited for twice when it stands in a condition (`while (a && co_await
+// b())`): await in a statement of its own.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -32,7 +32,8 @@ namespace asio = boost::asio;
 /// TCP and unix alike. Belongs to the network thread of its executor.
 using Socket = asio::generic::stream_protocol::socket;
 
-/// A connection's bytes. Every method on the socket's own thread; one read and one write may be under way at once.
+/// A connection's bytes. Every method on the socket's own thread; one read and one write may be under way at
+/// once.
 class Stream {
  public:
   explicit Stream(Socket socket);
@@ -41,7 +42,8 @@ class Stream {
   asio::awaitable<std::size_t> read_some(ByteSpan into);
   /// All of `into`. False when the client's last byte came before.
   asio::awaitable<bool> read_all(ByteSpan into);
-  /// All of `buffers`, in order. They may be changed. Does not suspend while the kernel takes everything at once.
+  /// All of `buffers`, in order. They may be changed. Does not suspend while the kernel takes everything at
+  /// once.
   asio::awaitable<void> write(std::span<asio::const_buffer> buffers);
 
   /// Wakes a waiting read with operation_aborted; a write goes on.
@@ -51,7 +53,9 @@ class Stream {
   void close();
 
   /// Since when a write has been waiting for the client to take something; nullopt when none is.
-  [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> stalled_since() const { return stalled_since_; }
+  [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> stalled_since() const {
+    return stalled_since_;
+  }
 
  private:
   asio::awaitable<void> wait_until_writable();

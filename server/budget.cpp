@@ -45,7 +45,8 @@ void Budget::give_back(Claim claim) {
 }
 
 void Budget::forget_waiting() {
-  std::deque<Waiting> dropped;  // declared before the lock, so destroyed after it: it may own whoever calls give_back()
+  std::deque<Waiting>
+      dropped;  // declared before the lock, so destroyed after it: it may own whoever calls give_back()
   const std::scoped_lock lock(mutex_);
   dropped.swap(waiting_);
 }

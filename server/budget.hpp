@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests and bytes that all connections together may have in flight. Who does not get a share waits in line.
+// Requests and bytes that all connections together may have in flight. Who does not get a share waits in
+// line.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ class Budget {
 
   /// True: the claim is taken. False: it does not fit now, or others are in line.
   [[nodiscard]] bool try_take(Claim claim);
-  /// True: the claim is taken. False: it will be, and then `granted` is called once, by the thread that made room; it must
-  /// be quick and must not throw. First come, first served.
+  /// True: the claim is taken. False: it will be, and then `granted` is called once, by the thread that made
+  /// room; it must be quick and must not throw. First come, first served.
   [[nodiscard]] bool take(Claim claim, std::move_only_function<void()> granted);
 
   void give_back(Claim claim);

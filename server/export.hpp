@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the protocols serve: images by name. They see these interfaces alone, so that tests can serve images that fail,
-// or answer late, at will.
+// What the protocols serve: images by name. They see these interfaces alone, so that tests can serve images
+// that fail, or answer late, at will.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,8 @@ class Image {
   [[nodiscard]] virtual std::uint64_t size() const = 0;
   virtual void read(std::uint64_t offset, ByteSpan into) const = 0;
   [[nodiscard]] virtual bool try_read(std::uint64_t offset, ByteSpan into) const = 0;
-  [[nodiscard]] virtual std::vector<AllocationRun> allocation(std::uint64_t offset, std::uint64_t length) const = 0;
+  [[nodiscard]] virtual std::vector<AllocationRun> allocation(std::uint64_t offset,
+                                                              std::uint64_t length) const = 0;
   virtual void prefetch(std::uint64_t offset, std::uint64_t length) const = 0;
 };
 
@@ -34,7 +35,8 @@ struct Export {
   std::shared_ptr<const Image> image;
   std::string name;         ///< in full: "web:v1", or "web@" and all digits of the digest
   std::string description;  ///< one line for people
-  bool by_digest = false;   ///< the name can never mean another image, whenever and by whomever it is asked for
+  bool by_digest =
+      false;  ///< the name can never mean another image, whenever and by whomever it is asked for
 };
 
 struct ExportListing {
@@ -50,8 +52,8 @@ class ExportCatalog {
   ExportCatalog& operator=(const ExportCatalog&) = delete;
   virtual ~ExportCatalog() = default;
 
-  /// What `name` means now; the empty name is the only reference of a repository that has just one. Throws kNotFound or
-  /// kInvalid when nothing is called so, other codes when it cannot be served.
+  /// What `name` means now; the empty name is the only reference of a repository that has just one. Throws
+  /// kNotFound or kInvalid when nothing is called so, other codes when it cannot be served.
   [[nodiscard]] virtual Export open(std::string_view name) = 0;
 
   /// At most `count_max` of what can be opened, sorted by name.

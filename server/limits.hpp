@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one client, and all of them together, may take from the server. The protocols' own limits are in their folders.
+// What one client, and all of them together, may take from the server. The protocols' own limits are in their
+// folders.
 #pragma once
 
 #include <chrono>

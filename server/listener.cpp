@@ -39,7 +39,8 @@ FileDescriptor make_socket(int family, const std::string& address) {
 }
 
 void bind_and_listen(int descriptor, const sockaddr* to, socklen_t bytes, const std::string& address) {
-  if (::bind(descriptor, to, bytes) != 0 || ::listen(descriptor, kBacklog) != 0) throw listen_error(errno, address);
+  if (::bind(descriptor, to, bytes) != 0 || ::listen(descriptor, kBacklog) != 0)
+    throw listen_error(errno, address);
 }
 
 // ---- TCP ----
@@ -80,7 +81,8 @@ std::vector<Listener> open_tcp(const TcpAddress& tcp) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  const int failed = ::getaddrinfo(tcp.host.empty() ? nullptr : tcp.host.c_str(), tcp.port.c_str(), &hints, &found);
+  const int failed =
+      ::getaddrinfo(tcp.host.empty() ? nullptr : tcp.host.c_str(), tcp.port.c_str(), &hints, &found);
   if (failed != 0) {
     throw Error(ErrorCode::kInvalid, fmt::format("cannot listen on {}: {}", address, ::gai_strerror(failed)),
                 "give an address of this machine as ADDRESS:PORT");
@@ -98,7 +100,8 @@ sockaddr_un unix_address(const std::string& path) {
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof(address.sun_path)) {
     throw Error(ErrorCode::kInvalid,
-                fmt::format("the path of a unix socket is limited to {} bytes: {}", sizeof(address.sun_path) - 1, path),
+                fmt::format("the path of a unix socket is limited to {} bytes: {}",
+                            sizeof(address.sun_path) - 1, path),
                 "choose a shorter one");
   }
   std::copy(path.begin(), path.end(), static_cast<char*>(address.sun_path));
@@ -107,10 +110,11 @@ sockaddr_un unix_address(const std::string& path) {
 
 /// Removes a socket file that its program left behind. True when the path is free now.
 bool remove_stale_socket(const std::string& path, const sockaddr_un& to) {
-  struct stat status {};
+  struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT;
   if (!S_ISSOCK(status.st_mode)) {
-    throw Error(ErrorCode::kAlreadyExists, fmt::format("cannot listen on unix:{}: a file of that name exists", path),
+    throw Error(ErrorCode::kAlreadyExists,
+                fmt::format("cannot listen on unix:{}: a file of that name exists", path),
                 "remove it, or choose another path with --nbd unix:PATH");
   }
   const auto probe = make_socket(AF_UNIX, path);
@@ -132,7 +136,8 @@ Listener open_unix(const std::string& path) {
 }
 
 bool is_port(std::string_view text) {
-  return !text.empty() && text.size() <= 5 && text.find_first_not_of("0123456789") == std::string_view::npos &&
+  return !text.empty() && text.size() <= 5 &&
+         text.find_first_not_of("0123456789") == std::string_view::npos &&
          std::stoul(std::string(text)) <= 65535;
 }
 
@@ -183,7 +188,7 @@ Listener::Listener(FileDescriptor descriptor, int family, std::string address)
     : descriptor_(std::move(descriptor)), family_(family), address_(std::move(address)) {
   if (family_ != AF_UNIX) return;
   path_ = std::filesystem::absolute(address_.substr(kUnixPrefix.size())).string();
-  struct stat status {};
+  struct stat status{};
   if (::lstat(path_.c_str(), &status) != 0) throw system_error(errno, "cannot read", path_);
   device_ = status.st_dev;
   inode_ = status.st_ino;
@@ -200,7 +205,7 @@ Listener::Listener(Listener&& other) noexcept
 Listener::~Listener() {
   if (path_.empty()) return;
   // Somebody else may have put a socket of theirs in its place.
-  struct stat status {};
+  struct stat status{};
   if (::lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_) {
     ::unlink(path_.c_str());
   }

@@ -22,7 +22,8 @@ struct UnixAddress {
 };
 using ListenAddress = std::variant<TcpAddress, UnixAddress>;
 
-/// "127.0.0.1:10809", "[::1]:10809", "host", "*:0", "unix:/run/vm.sock". Throws kInvalid with what is allowed.
+/// "127.0.0.1:10809", "[::1]:10809", "host", "*:0", "unix:/run/vm.sock". Throws kInvalid with what is
+/// allowed.
 [[nodiscard]] ListenAddress parse_listen_address(std::string_view text, std::string_view default_port);
 
 /// A socket that listens, non-blocking. The file of a unix socket goes when its listener does.
@@ -48,8 +49,8 @@ class Listener {
   ino_t inode_ = 0;
 };
 
-/// One listener for each address that the name stands for. A unix socket file that nobody listens on is replaced. Throws
-/// kAlreadyExists when the address is in use, kIo and others.
+/// One listener for each address that the name stands for. A unix socket file that nobody listens on is
+/// replaced. Throws kAlreadyExists when the address is in use, kIo and others.
 [[nodiscard]] std::vector<Listener> open_listeners(const ListenAddress& address);
 
 /// "nbd://127.0.0.1:10809" or "nbd+unix:///?socket=/run/vm.sock".

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmserve: serves the images of a repository over the network. Wires the parts together, and waits for the signal to stop.
+// vmserve: serves the images of a repository over the network. Wires the parts together, and waits for the
+// signal to stop.
 #include <fmt/format.h>
 #include <pthread.h>
 #include <spdlog/logger.h>
@@ -72,7 +73,8 @@ class ReadyFile {
     std::ofstream file(temporary);
     for (const auto& uri : uris) file << uri << '\n';
     file.close();
-    if (!file || std::rename(temporary.c_str(), path_.c_str()) != 0) throw system_error(errno, "cannot write", path_);
+    if (!file || std::rename(temporary.c_str(), path_.c_str()) != 0)
+      throw system_error(errno, "cannot write", path_);
   }
   ~ReadyFile() {
     std::error_code ignored;

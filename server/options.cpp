@@ -33,9 +33,12 @@ unsigned default_threads() { return std::clamp(std::thread::hardware_concurrency
 
 void add_options(CLI::App& app, Options& options, Texts& texts) {
   app.set_version_flag("--version", std::string("vmserve ") + VMPACK_VERSION);
-  app.add_option("--repo", options.repository, "Repository: a path or URL")->envname("VMPACK_REPO")->required();
-  app.add_option("--nbd", texts.nbd,
-                 fmt::format("Serve NBD on ADDRESS:PORT or unix:PATH; may be repeated (default: {})", kNbdDefault))
+  app.add_option("--repo", options.repository, "Repository: a path or URL")
+      ->envname("VMPACK_REPO")
+      ->required();
+  app.add_option(
+         "--nbd", texts.nbd,
+         fmt::format("Serve NBD on ADDRESS:PORT or unix:PATH; may be repeated (default: {})", kNbdDefault))
       ->take_all()
       ->type_name("ADDR");
   app.add_option("--cache", texts.cache, "Memory for decoded frames, as in 512M or 2G")
@@ -93,7 +96,8 @@ void print_error(std::ostream& err, std::string_view message, std::string_view h
 
 std::uint64_t parse_size(std::string_view text) {
   const auto bad = [&] {
-    return Error(ErrorCode::kInvalid, fmt::format("bad size \"{}\"", text), "write a number with K, M, G or T behind it");
+    return Error(ErrorCode::kInvalid, fmt::format("bad size \"{}\"", text),
+                 "write a number with K, M, G or T behind it");
   };
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);

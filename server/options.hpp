@@ -27,7 +27,8 @@ struct ParsedOptions {
   std::optional<Options> options;
   int exit_code = 0;
 };
-[[nodiscard]] ParsedOptions parse_options(int argc, const char* const* argv, std::ostream& out, std::ostream& err);
+[[nodiscard]] ParsedOptions parse_options(int argc, const char* const* argv, std::ostream& out,
+                                          std::ostream& err);
 
 /// One line on `err`: what is wrong, and what to do about it.
 void print_error(std::ostream& err, std::string_view message, std::string_view hint);

@@ -18,11 +18,15 @@ class SnapshotImage final : public Image {
 
   std::uint64_t size() const override { return reader_->size(); }
   void read(std::uint64_t offset, ByteSpan into) const override { reader_->read(offset, into); }
-  bool try_read(std::uint64_t offset, ByteSpan into) const override { return reader_->try_read(offset, into); }
+  bool try_read(std::uint64_t offset, ByteSpan into) const override {
+    return reader_->try_read(offset, into);
+  }
   std::vector<AllocationRun> allocation(std::uint64_t offset, std::uint64_t length) const override {
     return reader_->allocation(offset, length);
   }
-  void prefetch(std::uint64_t offset, std::uint64_t length) const override { reader_->prefetch(offset, length); }
+  void prefetch(std::uint64_t offset, std::uint64_t length) const override {
+    reader_->prefetch(offset, length);
+  }
 
  private:
   std::shared_ptr<ImageReader> reader_;
@@ -37,7 +41,8 @@ std::string fixed_name(const ReferenceName& name, const SnapshotDigest& snapshot
 
 }  // namespace
 
-RepositoryExports::RepositoryExports(std::shared_ptr<const Repository> repository, std::shared_ptr<FrameCache> cache)
+RepositoryExports::RepositoryExports(std::shared_ptr<const Repository> repository,
+                                     std::shared_ptr<FrameCache> cache)
     : repository_(std::move(repository)), cache_(std::move(cache)) {}
 
 Export RepositoryExports::open(std::string_view name) {
@@ -69,7 +74,8 @@ std::vector<ExportListing> RepositoryExports::list(std::size_t count_max) {
 Export RepositoryExports::only_reference() {
   const auto references = repository_->references();
   if (references.size() != 1) {
-    throw Error(ErrorCode::kNotFound, fmt::format("the repository has {} references: name one", references.size()));
+    throw Error(ErrorCode::kNotFound,
+                fmt::format("the repository has {} references: name one", references.size()));
   }
   return make_export(references.front().name, references.front().snapshot);
 }
@@ -77,7 +83,10 @@ Export RepositoryExports::only_reference() {
 Export RepositoryExports::make_export(const ReferenceName& name, const SnapshotDigest& snapshot) {
   auto image = open_image(snapshot);
   auto description = fmt::format("{}, {}", fixed_name(name, snapshot), format_bytes(image->size()));
-  return {.image = std::move(image), .name = name.text(), .description = std::move(description), .by_digest = false};
+  return {.image = std::move(image),
+          .name = name.text(),
+          .description = std::move(description),
+          .by_digest = false};
 }
 
 std::shared_ptr<const Image> RepositoryExports::open_image(const SnapshotDigest& snapshot) {
@@ -87,7 +96,8 @@ std::shared_ptr<const Image> RepositoryExports::open_image(const SnapshotDigest&
       if (auto image = found->second.lock()) return image;
     }
   }
-  // Opened outside the lock, so that a slow store holds up nobody else. Two that open at once end up with one image.
+  // Opened outside the lock, so that a slow store holds up nobody else. Two that open at once end up with one
+  // image.
   std::shared_ptr<const Image> opened =
       std::make_shared<SnapshotImage>(ImageReader::open(repository_, snapshot, cache_));
   const std::scoped_lock lock(mutex_);

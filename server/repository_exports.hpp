@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The references of a repository as exports. Every question goes to the repository, so that new references show at once.
+// The references of a repository as exports. Every question goes to the repository, so that new references
+// show at once.
 #pragma once
 
 #include <memory>

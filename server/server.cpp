@@ -66,15 +66,16 @@ std::string peer_name(Socket& socket) {
   }
   std::array<char, NI_MAXHOST> host{};
   std::array<char, NI_MAXSERV> port{};
-  ::getnameinfo(endpoint.data(), static_cast<socklen_t>(endpoint.size()), host.data(), host.size(), port.data(),
-                port.size(), NI_NUMERICHOST | NI_NUMERICSERV);
+  ::getnameinfo(endpoint.data(), static_cast<socklen_t>(endpoint.size()), host.data(), host.size(),
+                port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV);
   return fmt::format("{}:{}", host.data(), port.data());
 }
 
 }  // namespace
 
 struct Server::State {
-  State(ExportCatalog& catalog, const ServerLimits& server_limits, ServerThreads count, spdlog::logger& logger)
+  State(ExportCatalog& catalog, const ServerLimits& server_limits, ServerThreads count,
+        spdlog::logger& logger)
       : limits(server_limits),
         budget({limits.requests_in_flight, limits.bytes_in_flight}),
         threads(count.network),
@@ -87,7 +88,8 @@ struct Server::State {
   }
 
   NetworkThread& least_loaded() {
-    return *std::ranges::min_element(threads, {}, [](const NetworkThread& network) { return network.load.load(); });
+    return *std::ranges::min_element(threads, {},
+                                     [](const NetworkThread& network) { return network.load.load(); });
   }
 
   asio::awaitable<void> accept_clients(std::shared_ptr<Acceptor> acceptor);
@@ -97,7 +99,8 @@ struct Server::State {
 
   template <typename Function>
   void on_every_thread(Function function) {
-    for (NetworkThread& network : threads) asio::post(network.context, [&network, function] { function(network); });
+    for (NetworkThread& network : threads)
+      asio::post(network.context, [&network, function] { function(network); });
   }
 
   // Destroyed from the last to the first: what is further down refers to what is further up.

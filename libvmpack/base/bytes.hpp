@@ -16,7 +16,9 @@ using ByteView = std::span<const std::byte>;
 using ByteSpan = std::span<std::byte>;
 using Bytes = std::vector<std::byte>;
 
-inline ByteView as_byte_view(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+inline ByteView as_byte_view(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 inline std::string_view as_text(ByteView bytes) {
   return {static_cast<const char*>(static_cast<const void*>(bytes.data())), bytes.size()};
 }

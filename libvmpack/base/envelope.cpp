@@ -19,10 +19,14 @@ constexpr std::uint64_t kKnownFeatures = 0;
 
 std::string_view kind_name(FileKind kind) {
   switch (kind) {
-    case FileKind::kObjectIndex: return "an object index";
-    case FileKind::kBlockMap: return "a block map";
-    case FileKind::kFileTable: return "a file table";
-    case FileKind::kPlaces: return "a places file";
+    case FileKind::kObjectIndex:
+      return "an object index";
+    case FileKind::kBlockMap:
+      return "a block map";
+    case FileKind::kFileTable:
+      return "a file table";
+    case FileKind::kPlaces:
+      return "a places file";
   }
   return "a file";
 }
@@ -69,16 +73,20 @@ Bytes make_envelope(FileKind kind, ByteView header, std::uint64_t body_bytes) {
   return bytes;
 }
 
-Envelope parse_envelope(ByteView bytes, FileKind kind, std::string_view where, std::uint64_t header_bytes_max) {
+Envelope parse_envelope(ByteView bytes, FileKind kind, std::string_view where,
+                        std::uint64_t header_bytes_max) {
   if (bytes.size() < kEnvelopeBytes) {
-    throw Error(ErrorCode::kDamaged, fmt::format("{} is damaged: it ends after {} bytes", where, bytes.size()));
+    throw Error(ErrorCode::kDamaged,
+                fmt::format("{} is damaged: it ends after {} bytes", where, bytes.size()));
   }
   const auto envelope = read_struct<Envelope>(bytes);
   if (envelope.magic != kMagic || envelope.kind != static_cast<std::uint32_t>(kind)) {
-    throw Error(ErrorCode::kDamaged, fmt::format("{} is damaged: it does not begin like {}", where, kind_name(kind)));
+    throw Error(ErrorCode::kDamaged,
+                fmt::format("{} is damaged: it does not begin like {}", where, kind_name(kind)));
   }
   if (envelope.checksum != checksum_of(envelope)) {
-    throw Error(ErrorCode::kDamaged, fmt::format("{} is damaged: the checksum of its envelope does not match", where));
+    throw Error(ErrorCode::kDamaged,
+                fmt::format("{} is damaged: the checksum of its envelope does not match", where));
   }
   if (envelope.version != kFormatVersion) throw_unknown_version(where, envelope.version);
   check_required_features(where, envelope.required_features, kKnownFeatures);
@@ -91,7 +99,8 @@ Envelope parse_envelope(ByteView bytes, FileKind kind, std::string_view where, s
 
 void check_header(const Envelope& envelope, ByteView header, std::string_view where) {
   if (header.size() != envelope.header_bytes || xxh3(header) != envelope.header_checksum) {
-    throw Error(ErrorCode::kDamaged, fmt::format("{} is damaged: the checksum of its header does not match", where));
+    throw Error(ErrorCode::kDamaged,
+                fmt::format("{} is damaged: the checksum of its header does not match", where));
   }
 }
 

@@ -37,7 +37,8 @@ class Error : public std::runtime_error {
   std::string hint_;
 };
 
-/// Error for a failed system call: "<doing> <path>: <strerror>", with kNoSpace, kNotFound, kAlreadyExists or kIo.
+/// Error for a failed system call: "<doing> <path>: <strerror>", with kNoSpace, kNotFound, kAlreadyExists or
+/// kIo.
 [[nodiscard]] Error system_error(int error_number, std::string_view doing, std::string_view path);
 
 /// Aborts with a message: an invariant of this program does not hold. Never for input.

@@ -12,7 +12,8 @@ namespace vmpack {
 
 FileDescriptor FileDescriptor::open(const std::string& path, int flags, unsigned mode) {
   FileDescriptor file(::open(path.c_str(), flags | O_CLOEXEC, mode));
-  if (!file) throw system_error(errno, (flags & O_ACCMODE) == O_RDONLY ? "cannot open" : "cannot write", path);
+  if (!file)
+    throw system_error(errno, (flags & O_ACCMODE) == O_RDONLY ? "cannot open" : "cannot write", path);
   return file;
 }
 

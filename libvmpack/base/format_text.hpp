@@ -14,7 +14,8 @@ namespace vmpack {
 [[nodiscard]] std::string format_count(std::uint64_t count);
 /// Seconds since 1970 as "2026-11-24T10:00:00Z".
 [[nodiscard]] std::string format_time(std::int64_t seconds);
-/// `text` with control characters and invalid UTF-8 replaced, safe to show on a terminal: names come from hostile images.
+/// `text` with control characters and invalid UTF-8 replaced, safe to show on a terminal: names come from
+/// hostile images.
 [[nodiscard]] std::string printable(std::string_view text);
 
 }  // namespace vmpack

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every length that is read from a file, a socket or a child is held against one of these before memory is taken.
+// Every length that is read from a file, a socket or a child is held against one of these before memory is
+// taken.
 #pragma once
 
 #include <cstdint>

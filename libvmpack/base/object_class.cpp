@@ -12,7 +12,9 @@ constexpr std::array<std::string_view, kObjectClassCount> kNames = {
 
 }  // namespace
 
-std::string_view to_string(ObjectClass object_class) { return kNames[static_cast<std::size_t>(object_class)]; }
+std::string_view to_string(ObjectClass object_class) {
+  return kNames[static_cast<std::size_t>(object_class)];
+}
 
 std::optional<ObjectClass> object_class_from(std::uint8_t value) {
   if (value >= kObjectClassCount) return std::nullopt;

@@ -12,7 +12,9 @@ namespace {
 constexpr std::string_view kStart = "{\n  \"xxh3\": \"";
 constexpr std::string_view kZeros = "0000000000000000";
 
-std::string checksum_text(std::string_view zeroed) { return fmt::format("{:016x}", xxh3(as_byte_view(zeroed))); }
+std::string checksum_text(std::string_view zeroed) {
+  return fmt::format("{:016x}", xxh3(as_byte_view(zeroed)));
+}
 
 }  // namespace
 
@@ -33,8 +35,9 @@ std::string_view check_sealed_json(std::string_view text, std::string_view where
     right = text.substr(kStart.size(), kZeros.size()) == checksum_text(zeroed);
   }
   if (!right) {
-    throw Error(ErrorCode::kDamaged, fmt::format("{} is damaged: its checksum does not match", where),
-                "run 'vmpack verify' to see what else is, and restore the file from a copy of the repository");
+    throw Error(
+        ErrorCode::kDamaged, fmt::format("{} is damaged: its checksum does not match", where),
+        "run 'vmpack verify' to see what else is, and restore the file from a copy of the repository");
   }
   return text;
 }

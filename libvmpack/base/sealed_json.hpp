@@ -7,8 +7,8 @@
 
 namespace vmpack {
 
-/// `object_text` is a JSON object ("{...}"); returns it with a first member "xxh3": sixteen hexadecimal digits of the
-/// XXH3 over all bytes of the result, those digits taken as '0'.
+/// `object_text` is a JSON object ("{...}"); returns it with a first member "xxh3": sixteen hexadecimal
+/// digits of the XXH3 over all bytes of the result, those digits taken as '0'.
 [[nodiscard]] std::string seal_json(std::string_view object_text);
 
 /// Throws kDamaged, naming `where`, unless `text` carries a right seal. Returns `text`.

@@ -14,9 +14,13 @@ inline constexpr std::uint64_t kTiB = 1024 * kGiB;
 /// Images are addressed in bytes and mapped in sectors of this size, whatever the disk calls its own.
 inline constexpr std::uint64_t kSectorBytes = 512;
 
-constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) { return (value + unit - 1) / unit * unit; }
+constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
 constexpr std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value / unit * unit; }
-constexpr std::uint64_t divide_up(std::uint64_t value, std::uint64_t unit) { return (value + unit - 1) / unit; }
+constexpr std::uint64_t divide_up(std::uint64_t value, std::uint64_t unit) {
+  return (value + unit - 1) / unit;
+}
 
 /// A range of bytes of an image.
 struct ByteRange {

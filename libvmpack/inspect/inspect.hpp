@@ -16,9 +16,9 @@ struct InspectOptions {
   std::chrono::seconds child_time_max{120};         ///< per volume; a child that takes longer is killed
 };
 
-/// Reads partition table and file systems of `source` in a child process without privileges. Whatever the image
-/// holds, this returns a layout: what could not be read becomes an opaque volume with a warning (also sent to
-/// `progress`). Throws Error only when the source cannot be read at all.
+/// Reads partition table and file systems of `source` in a child process without privileges. Whatever the
+/// image holds, this returns a layout: what could not be read becomes an opaque volume with a warning (also
+/// sent to `progress`). Throws Error only when the source cannot be read at all.
 [[nodiscard]] Layout inspect(Source& source, const InspectOptions& options, Progress& progress);
 
 }  // namespace vmpack

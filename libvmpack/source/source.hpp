@@ -36,15 +36,16 @@ class Source {
   Source& operator=(const Source&) = delete;
   virtual ~Source() = default;
 
-  /// Size of the virtual disk in bytes, a multiple of 512 (a raw file of another size reads as if zeros followed).
+  /// Size of the virtual disk in bytes, a multiple of 512 (a raw file of another size reads as if zeros
+  /// followed).
   [[nodiscard]] virtual std::uint64_t size() const = 0;
 
-  /// Fills `into` from `offset`. The range must lie inside the image. Large reads are split and run in parallel
-  /// where that is faster. Throws Error (kIo, kDamaged) that names the image and the offset.
+  /// Fills `into` from `offset`. The range must lie inside the image. Large reads are split and run in
+  /// parallel where that is faster. Throws Error (kIo, kDamaged) that names the image and the offset.
   virtual void read(std::uint64_t offset, ByteSpan into) = 0;
 
-  /// The parts of [offset, offset + length) that may hold something else than zeros: sorted, not overlapping, sector
-  /// aligned, adjacent ones joined. What is left out reads as zeros for certain. Costs no data reads.
+  /// The parts of [offset, offset + length) that may hold something else than zeros: sorted, not overlapping,
+  /// sector aligned, adjacent ones joined. What is left out reads as zeros for certain. Costs no data reads.
   [[nodiscard]] virtual std::vector<ByteRange> data_ranges(std::uint64_t offset, std::uint64_t length) = 0;
 
   [[nodiscard]] virtual const SourceFacts& facts() const = 0;
@@ -60,9 +61,10 @@ struct SourceOptions {
   std::string backing_root;
 };
 
-/// Opens a raw file directly, and everything else through a sandboxed qemu-nbd. `image` is a path or an nbd:// or
-/// nbd+unix:// URI. Throws Error: kNotFound, kInvalid (a directory, an unknown format), kRefused (backing or data file
-/// outside the root), kDamaged (truncated, corrupt), kIo (unreadable, qemu-nbd missing).
+/// Opens a raw file directly, and everything else through a sandboxed qemu-nbd. `image` is a path or an
+/// nbd:// or nbd+unix:// URI. Throws Error: kNotFound, kInvalid (a directory, an unknown format), kRefused
+/// (backing or data file outside the root), kDamaged (truncated, corrupt), kIo (unreadable, qemu-nbd
+/// missing).
 [[nodiscard]] std::unique_ptr<Source> open_source(const std::string& image, const SourceOptions& options,
                                                   Progress& progress);
 

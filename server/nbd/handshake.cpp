@@ -54,20 +54,28 @@ Handshake::Answer Handshake::answer(Option option, ByteView data) {
 
 Handshake::Answer Handshake::answer_oversized(Option option) const {
   if (!fixed_newstyle_ || option == Option::kExportName) return {{}, Next::kClose};
-  return refuse(option, OptionReply::kErrorTooBig, fmt::format("more than {} of option data", format_bytes(kOptionBytesMax)));
+  return refuse(option, OptionReply::kErrorTooBig,
+                fmt::format("more than {} of option data", format_bytes(kOptionBytesMax)));
 }
 
 Handshake::Answer Handshake::answer_known(Option option, ByteView data) {
   switch (option) {
-    case Option::kExportName: return export_name(data);
-    case Option::kAbort: return acknowledge(option, Next::kClose);
-    case Option::kList: return list(data);
+    case Option::kExportName:
+      return export_name(data);
+    case Option::kAbort:
+      return acknowledge(option, Next::kClose);
+    case Option::kList:
+      return list(data);
     case Option::kInfo:
-    case Option::kGo: return info_or_go(option, data);
-    case Option::kStructuredReply: return structured_reply(data);
+    case Option::kGo:
+      return info_or_go(option, data);
+    case Option::kStructuredReply:
+      return structured_reply(data);
     case Option::kListMetaContext:
-    case Option::kSetMetaContext: return meta_context(option, data);
-    case Option::kStartTls: return refuse(option, OptionReply::kErrorUnsupported, "this server has no TLS");
+    case Option::kSetMetaContext:
+      return meta_context(option, data);
+    case Option::kStartTls:
+      return refuse(option, OptionReply::kErrorUnsupported, "this server has no TLS");
   }
   return refuse(option, OptionReply::kErrorUnsupported, "unknown option");
 }
@@ -98,11 +106,13 @@ Handshake::Answer Handshake::list(ByteView data) {
 Handshake::Answer Handshake::info_or_go(Option option, ByteView data) {
   const auto request = decode_info_request(data);
   if (!request) return refuse(option, OptionReply::kErrorInvalid, "malformed option");
-  if (const auto fault = open(request->name); !fault.empty()) return refuse(option, OptionReply::kErrorUnknown, fault);
+  if (const auto fault = open(request->name); !fault.empty())
+    return refuse(option, OptionReply::kErrorUnknown, fault);
   Answer answer;
   append_info_export(answer.reply, option, last_.image->size(), transmission_flags());
   if (request->wants_name) append_info_text(answer.reply, option, Info::kName, last_.name);
-  if (request->wants_description) append_info_text(answer.reply, option, Info::kDescription, last_.description);
+  if (request->wants_description)
+    append_info_text(answer.reply, option, Info::kDescription, last_.description);
   if (request->wants_block_size) append_info_block_size(answer.reply, option);
   append_option_reply(answer.reply, option, OptionReply::kAck);
   if (option == Option::kGo) {
@@ -113,7 +123,8 @@ Handshake::Answer Handshake::info_or_go(Option option, ByteView data) {
 }
 
 Handshake::Answer Handshake::structured_reply(ByteView data) {
-  if (!data.empty()) return refuse(Option::kStructuredReply, OptionReply::kErrorInvalid, "this option takes no data");
+  if (!data.empty())
+    return refuse(Option::kStructuredReply, OptionReply::kErrorInvalid, "this option takes no data");
   structured_ = true;
   return acknowledge(Option::kStructuredReply);
 }
@@ -127,13 +138,15 @@ Handshake::Answer Handshake::meta_context(Option option, ByteView data) {
     return refuse(option, OptionReply::kErrorTooBig, fmt::format("more than {} queries", kQueriesMax));
   }
   if (!request) return refuse(option, OptionReply::kErrorInvalid, "malformed option");
-  if (const auto text = open(request->name); !text.empty()) return refuse(option, OptionReply::kErrorUnknown, text);
+  if (const auto text = open(request->name); !text.empty())
+    return refuse(option, OptionReply::kErrorUnknown, text);
 
   bool selected = listing && request->queries.empty();
   for (const auto query : request->queries) selected |= selects_allocation(query, listing);
   Answer answer;
   // A listed context's id means nothing, and is zero.
-  if (selected) append_meta_context(answer.reply, option, listing ? 0 : kAllocationContextId, kAllocationContext);
+  if (selected)
+    append_meta_context(answer.reply, option, listing ? 0 : kAllocationContextId, kAllocationContext);
   append_option_reply(answer.reply, option, OptionReply::kAck);
   if (!listing) {
     status_selected_ = selected;

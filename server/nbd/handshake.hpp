@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The handshake's decisions: what to answer to each option, and what was agreed on in the end. Reads and writes no socket.
+// The handshake's decisions: what to answer to each option, and what was agreed on in the end. Reads and
+// writes no socket.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ namespace vmpack::nbd {
 /// What both sides know when transmission begins.
 struct Agreement {
   Export exported;
-  bool structured = false;      ///< replies in chunks
-  bool block_status = false;    ///< base:allocation was selected for this very export
+  bool structured = false;    ///< replies in chunks
+  bool block_status = false;  ///< base:allocation was selected for this very export
 };
 
 /// One client's handshake. Used by one thread at a time.
@@ -53,8 +54,9 @@ class Handshake {
   Answer structured_reply(ByteView data);
   Answer meta_context(Option option, ByteView data);
 
-  /// Opens `name` into last_, unless it is there already. Returns what to tell the client, empty when it is open. A client
-  /// that asks twice within a handshake gets the same snapshot, whatever happens to the reference meanwhile.
+  /// Opens `name` into last_, unless it is there already. Returns what to tell the client, empty when it is
+  /// open. A client that asks twice within a handshake gets the same snapshot, whatever happens to the
+  /// reference meanwhile.
   std::string open(std::string_view name);
   void agree();
   [[nodiscard]] std::uint16_t transmission_flags() const;

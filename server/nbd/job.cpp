@@ -65,9 +65,12 @@ void fail(Job& job, const char* why) {
 
 std::uint64_t reply_bytes_max(const Job& job) {
   switch (job.action) {
-    case Action::kRead: return read_header_bytes(job.structured) + job.range.length;
-    case Action::kBlockStatus: return kStatusChunkHeaderBytes + kExtentsMax * sizeof(Extent);
-    default: return kNameBytesMax;
+    case Action::kRead:
+      return read_header_bytes(job.structured) + job.range.length;
+    case Action::kBlockStatus:
+      return kStatusChunkHeaderBytes + kExtentsMax * sizeof(Extent);
+    default:
+      return kNameBytesMax;
   }
 }
 
@@ -87,7 +90,8 @@ bool run_job(Job& job, const Image& image) {
 
 Bytes failed_reply(const Request& request, bool structured, std::uint64_t offset) {
   constexpr std::string_view kText = "stored data could not be read; the server's log says why";
-  // A piece of a read may fail while others go well: the offset says which, and the reply's end is marked later.
+  // A piece of a read may fail while others go well: the offset says which, and the reply's end is marked
+  // later.
   if (structured && request.command == Command::kRead) {
     return encode_error_chunk(0, request.cookie, Status::kIo, kText, offset);
   }

@@ -15,7 +15,8 @@
 
 namespace vmpack::nbd {
 
-/// Counts the pieces of a read that have not been answered: whoever answers the last one ends the reply. Network thread.
+/// Counts the pieces of a read that have not been answered: whoever answers the last one ends the reply.
+/// Network thread.
 struct Pieces {
   explicit Pieces(std::uint64_t count) : left(count) {}
   std::uint64_t left;
@@ -44,8 +45,8 @@ struct Job {
 /// Memory for the reply to a job, before it is run.
 [[nodiscard]] std::uint64_t reply_bytes_max(const Job& job);
 
-/// Does what it can do in one go, and leaves the reply in the job. False when it has to be run again (a long prefetch gives
-/// others a turn). Never throws: a failure becomes the client's error and `fault`.
+/// Does what it can do in one go, and leaves the reply in the job. False when it has to be run again (a long
+/// prefetch gives others a turn). Never throws: a failure becomes the client's error and `fault`.
 [[nodiscard]] bool run_job(Job& job, const Image& image);
 
 /// The reply to a job whose image could not be read.

@@ -55,7 +55,8 @@ std::optional<InfoRequest> decode_info_request(ByteView data) {
   WireReader reader(data);
   const auto name = reader.string();
   const auto count = reader.number<std::uint16_t>();
-  if (!name || name->size() > kNameBytesMax || !count || reader.rest().size() != *count * sizeof(std::uint16_t)) {
+  if (!name || name->size() > kNameBytesMax || !count ||
+      reader.rest().size() != *count * sizeof(std::uint16_t)) {
     return std::nullopt;
   }
   InfoRequest request{.name = *name};
@@ -89,7 +90,8 @@ bool selects_allocation(std::string_view query, bool listing) {
 
 void append_option_reply(Bytes& to, Option option, OptionReply reply, ByteView payload) {
   begin_option_reply(to, option, reply, 0);
-  WireWriter(to.data() + to.size() - sizeof(std::uint32_t)).number(static_cast<std::uint32_t>(payload.size()));
+  WireWriter(to.data() + to.size() - sizeof(std::uint32_t))
+      .number(static_cast<std::uint32_t>(payload.size()));
   append(to, payload);
 }
 
@@ -105,7 +107,8 @@ void append_server_reply(Bytes& to, Option option, std::string_view name, std::s
   append_option_reply(to, option, OptionReply::kServer, payload);
 }
 
-void append_info_export(Bytes& to, Option option, std::uint64_t export_bytes, std::uint16_t transmission_flags) {
+void append_info_export(Bytes& to, Option option, std::uint64_t export_bytes,
+                        std::uint16_t transmission_flags) {
   begin_option_reply(to, option, OptionReply::kInfo, 12)
       .number(std::to_underlying(Info::kExport))
       .number(export_bytes)
@@ -134,7 +137,8 @@ void append_meta_context(Bytes& to, Option option, std::uint32_t id, std::string
   append_option_reply(to, option, OptionReply::kMetaContext, payload);
 }
 
-void append_export_name_answer(Bytes& to, std::uint64_t export_bytes, std::uint16_t transmission_flags, bool zeroes) {
+void append_export_name_answer(Bytes& to, std::uint64_t export_bytes, std::uint16_t transmission_flags,
+                               bool zeroes) {
   WireWriter(grow(to, 10)).number(export_bytes).number(transmission_flags);
   if (zeroes) grow(to, kExportNameZeroes);
 }
@@ -172,12 +176,18 @@ void encode_simple_reply(std::byte* to, Status status, std::uint64_t cookie) {
 
 void encode_chunk_header(std::byte* to, Chunk type, std::uint16_t flags, std::uint64_t cookie,
                          std::uint32_t payload_bytes) {
-  WireWriter(to).number(kChunkMagic).number(flags).number(std::to_underlying(type)).number(cookie).number(payload_bytes);
+  WireWriter(to)
+      .number(kChunkMagic)
+      .number(flags)
+      .number(std::to_underlying(type))
+      .number(cookie)
+      .number(payload_bytes);
 }
 
 void encode_data_chunk_header(std::byte* to, std::uint16_t flags, std::uint64_t cookie, std::uint64_t offset,
                               std::uint32_t data_bytes) {
-  encode_chunk_header(to, Chunk::kData, flags, cookie, static_cast<std::uint32_t>(sizeof(offset)) + data_bytes);
+  encode_chunk_header(to, Chunk::kData, flags, cookie,
+                      static_cast<std::uint32_t>(sizeof(offset)) + data_bytes);
   WireWriter(to + kChunkHeaderBytes).number(offset);
 }
 
@@ -221,14 +231,22 @@ Bytes encode_block_status(std::uint64_t cookie, const std::vector<Extent>& exten
 
 std::string to_string(Command command) {
   switch (command) {
-    case Command::kRead: return "read";
-    case Command::kWrite: return "write";
-    case Command::kDisconnect: return "disconnect";
-    case Command::kFlush: return "flush";
-    case Command::kTrim: return "trim";
-    case Command::kCache: return "cache";
-    case Command::kWriteZeroes: return "write zeroes";
-    case Command::kBlockStatus: return "block status";
+    case Command::kRead:
+      return "read";
+    case Command::kWrite:
+      return "write";
+    case Command::kDisconnect:
+      return "disconnect";
+    case Command::kFlush:
+      return "flush";
+    case Command::kTrim:
+      return "trim";
+    case Command::kCache:
+      return "cache";
+    case Command::kWriteZeroes:
+      return "write zeroes";
+    case Command::kBlockStatus:
+      return "block status";
   }
   return fmt::format("command {}", std::to_underlying(command));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The NBD protocol's numbers, and its messages to and from bytes. No I/O and no state: every function can be tested alone.
-// Source: doc/proto.md of the NetworkBlockDevice project. All numbers on the wire are big-endian.
+// The NBD protocol's numbers, and its messages to and from bytes. No I/O and no state: every function can be
+// tested alone. Source: doc/proto.md of the NetworkBlockDevice project. All numbers on the wire are
+// big-endian.
 #pragma once
 
 #include <array>
@@ -17,15 +18,17 @@
 namespace vmpack::nbd {
 
 /// What a client may ask for, before any memory is taken for it.
-inline constexpr std::uint64_t kPayloadBytesMax = 32 * kMiB;      ///< of a read, and of a refused write that is skipped
-inline constexpr std::uint64_t kNameBytesMax = 4096;              ///< of any string, by the protocol
-inline constexpr std::uint64_t kOptionBytesMax = 64 * kKiB;       ///< of an option's data that is looked at
-inline constexpr std::uint64_t kOptionSkippedBytesMax = 1 * kMiB;  ///< of larger ones, which are skipped and refused
-inline constexpr std::uint32_t kOptionsMax = 256;                 ///< in one handshake
-inline constexpr std::uint32_t kQueriesMax = 64;                  ///< in one metadata option
+inline constexpr std::uint64_t kPayloadBytesMax =
+    32 * kMiB;                                        ///< of a read, and of a refused write that is skipped
+inline constexpr std::uint64_t kNameBytesMax = 4096;  ///< of any string, by the protocol
+inline constexpr std::uint64_t kOptionBytesMax = 64 * kKiB;  ///< of an option's data that is looked at
+inline constexpr std::uint64_t kOptionSkippedBytesMax =
+    1 * kMiB;                                      ///< of larger ones, which are skipped and refused
+inline constexpr std::uint32_t kOptionsMax = 256;  ///< in one handshake
+inline constexpr std::uint32_t kQueriesMax = 64;   ///< in one metadata option
 inline constexpr std::size_t kExportsListedMax = 20'000;
-inline constexpr std::uint64_t kListReplyBytesMax = 16 * kMiB;     ///< memory set aside for a list of them
-inline constexpr std::size_t kExtentsMax = 32 * 1024;             ///< in one block status reply
+inline constexpr std::uint64_t kListReplyBytesMax = 16 * kMiB;  ///< memory set aside for a list of them
+inline constexpr std::size_t kExtentsMax = 32 * 1024;           ///< in one block status reply
 
 /// What NBD_INFO_BLOCK_SIZE tells.
 inline constexpr std::uint32_t kBlockBytesMin = 1;
@@ -45,8 +48,8 @@ inline constexpr std::size_t kOptionReplyHeaderBytes = 20;
 inline constexpr std::size_t kRequestBytes = 28;
 inline constexpr std::size_t kSimpleReplyBytes = 16;
 inline constexpr std::size_t kChunkHeaderBytes = 20;
-inline constexpr std::size_t kDataChunkHeaderBytes = kChunkHeaderBytes + 8;   // and the offset
-inline constexpr std::size_t kHoleChunkBytes = kDataChunkHeaderBytes + 4;     // and the length
+inline constexpr std::size_t kDataChunkHeaderBytes = kChunkHeaderBytes + 8;    // and the offset
+inline constexpr std::size_t kHoleChunkBytes = kDataChunkHeaderBytes + 4;      // and the length
 inline constexpr std::size_t kStatusChunkHeaderBytes = kChunkHeaderBytes + 4;  // and the context
 inline constexpr std::size_t kExportNameZeroes = 124;
 
@@ -113,7 +116,14 @@ enum class Status : std::uint32_t {
   kShutdown = 108,
 };
 
-enum class Chunk : std::uint16_t { kNone = 0, kData = 1, kHole = 2, kBlockStatus = 5, kError = 0x8001, kErrorOffset = 0x8002 };
+enum class Chunk : std::uint16_t {
+  kNone = 0,
+  kData = 1,
+  kHole = 2,
+  kBlockStatus = 5,
+  kError = 0x8001,
+  kErrorOffset = 0x8002
+};
 inline constexpr std::uint16_t kChunkDone = 1 << 0;
 
 /// The one metadata context there is, and its bits.
@@ -131,7 +141,8 @@ class WireReader {
   std::optional<Number> number() {
     if (rest_.size() < sizeof(Number)) return std::nullopt;
     std::uint64_t value = 0;
-    for (std::size_t i = 0; i < sizeof(Number); ++i) value = value << 8 | std::to_integer<std::uint8_t>(rest_[i]);
+    for (std::size_t i = 0; i < sizeof(Number); ++i)
+      value = value << 8 | std::to_integer<std::uint8_t>(rest_[i]);
     rest_ = rest_.subspan(sizeof(Number));
     return static_cast<Number>(value);
   }
@@ -200,12 +211,14 @@ struct MetaContextDecoded {
 void append_option_reply(Bytes& to, Option option, OptionReply reply, ByteView payload = {});
 void append_option_error(Bytes& to, Option option, OptionReply reply, std::string_view message);
 void append_server_reply(Bytes& to, Option option, std::string_view name, std::string_view description);
-void append_info_export(Bytes& to, Option option, std::uint64_t export_bytes, std::uint16_t transmission_flags);
+void append_info_export(Bytes& to, Option option, std::uint64_t export_bytes,
+                        std::uint16_t transmission_flags);
 void append_info_text(Bytes& to, Option option, Info info, std::string_view text);
 void append_info_block_size(Bytes& to, Option option);
 void append_meta_context(Bytes& to, Option option, std::uint32_t id, std::string_view name);
 /// The whole answer to kExportName.
-void append_export_name_answer(Bytes& to, std::uint64_t export_bytes, std::uint16_t transmission_flags, bool zeroes);
+void append_export_name_answer(Bytes& to, std::uint64_t export_bytes, std::uint16_t transmission_flags,
+                               bool zeroes);
 
 // ---- transmission ----
 
@@ -222,7 +235,8 @@ struct Request {
 
 /// Each fills the front of `to`, which must hold it.
 void encode_simple_reply(std::byte* to, Status status, std::uint64_t cookie);
-void encode_chunk_header(std::byte* to, Chunk type, std::uint16_t flags, std::uint64_t cookie, std::uint32_t payload_bytes);
+void encode_chunk_header(std::byte* to, Chunk type, std::uint16_t flags, std::uint64_t cookie,
+                         std::uint32_t payload_bytes);
 void encode_data_chunk_header(std::byte* to, std::uint16_t flags, std::uint64_t cookie, std::uint64_t offset,
                               std::uint32_t data_bytes);
 void encode_hole_chunk(std::byte* to, std::uint16_t flags, std::uint64_t cookie, std::uint64_t offset,
@@ -231,7 +245,8 @@ void encode_hole_chunk(std::byte* to, std::uint16_t flags, std::uint64_t cookie,
 void mark_done(std::byte* chunk);
 
 /// An error chunk; with `offset` it says which part of a read failed.
-[[nodiscard]] Bytes encode_error_chunk(std::uint16_t flags, std::uint64_t cookie, Status status, std::string_view message,
+[[nodiscard]] Bytes encode_error_chunk(std::uint16_t flags, std::uint64_t cookie, Status status,
+                                       std::string_view message,
                                        std::optional<std::uint64_t> offset = std::nullopt);
 
 struct Extent {

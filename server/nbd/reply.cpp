@@ -13,11 +13,13 @@ namespace {
 constexpr std::size_t kScanBytes = 4096;
 static_assert(kHoleBytesMin % kScanBytes == 0 && kHoleBytesMin > 2 * kDataChunkHeaderBytes);
 
-/// Length of the run of zeros at `data`'s start, in whole blocks of `offset`'s alignment and the ends of the range.
+/// Length of the run of zeros at `data`'s start, in whole blocks of `offset`'s alignment and the ends of the
+/// range.
 std::size_t zero_run(ByteView data, std::uint64_t offset) {
   std::size_t run = 0;
   while (run < data.size()) {
-    const std::size_t block = std::min<std::size_t>(kScanBytes - (offset + run) % kScanBytes, data.size() - run);
+    const std::size_t block =
+        std::min<std::size_t>(kScanBytes - (offset + run) % kScanBytes, data.size() - run);
     if (!is_zero(data.subspan(run, block))) break;
     run += block;
   }
@@ -69,12 +71,14 @@ FinishedRead finish_read(ByteSpan buffer, std::uint64_t cookie, std::uint64_t of
   while (fragment && at < data.size()) {
     const std::size_t run = at == 0 ? leading : zero_run(data.subspan(at), offset + at);
     if (run >= kHoleBytesMin) {
-      if (at > data_start) chunks.data(kDataChunkHeaderBytes + data_start, offset + data_start, at - data_start);
+      if (at > data_start)
+        chunks.data(kDataChunkHeaderBytes + data_start, offset + data_start, at - data_start);
       chunks.hole(offset + at, run);
       data_start = at + run;
     }
     at += run;
-    if (at < data.size()) at += std::min<std::size_t>(kScanBytes - (offset + at) % kScanBytes, data.size() - at);
+    if (at < data.size())
+      at += std::min<std::size_t>(kScanBytes - (offset + at) % kScanBytes, data.size() - at);
   }
   if (data_start < data.size()) {
     chunks.data(kDataChunkHeaderBytes + data_start, offset + data_start, data.size() - data_start);
@@ -93,9 +97,11 @@ Bytes plain_reply(bool structured, std::uint64_t cookie, Status status, std::str
   return reply;
 }
 
-bool append_extents(std::vector<Extent>& extents, const std::vector<AllocationRun>& runs, std::uint64_t length_max) {
+bool append_extents(std::vector<Extent>& extents, const std::vector<AllocationRun>& runs,
+                    std::uint64_t length_max) {
   // The wire has 32 bits for a length. Sectors keep the next extent aligned.
-  constexpr std::uint64_t kExtentBytesMax = std::numeric_limits<std::uint32_t>::max() / kSectorBytes * kSectorBytes;
+  constexpr std::uint64_t kExtentBytesMax =
+      std::numeric_limits<std::uint32_t>::max() / kSectorBytes * kSectorBytes;
   std::uint64_t total = 0;
   for (const Extent& extent : extents) total += extent.length;
   for (const AllocationRun& run : runs) {
@@ -103,7 +109,8 @@ bool append_extents(std::vector<Extent>& extents, const std::vector<AllocationRu
     std::uint64_t rest = std::min(run.length, length_max - total);
     total += rest;
     while (rest > 0) {
-      const bool joins = !extents.empty() && extents.back().state == state && extents.back().length < kExtentBytesMax;
+      const bool joins =
+          !extents.empty() && extents.back().state == state && extents.back().length < kExtentBytesMax;
       if (!joins) {
         if (extents.size() == kExtentsMax) return false;
         extents.push_back({0, state});

@@ -13,7 +13,8 @@
 
 namespace vmpack::nbd {
 
-/// A run of zeros inside a read becomes a hole from this length: shorter ones cost a client more than they save.
+/// A run of zeros inside a read becomes a hole from this length: shorter ones cost a client more than they
+/// save.
 inline constexpr std::uint32_t kHoleBytesMin = 32 * 1024;
 
 /// Room before the data of a read's reply.
@@ -26,12 +27,14 @@ struct FinishedRead {
   std::size_t bytes = 0;       ///< to be sent
   std::size_t last_chunk = 0;  ///< where the last chunk starts: it is not marked as done
 };
-/// `buffer` holds room for a header and then the data of [offset, offset + n), n > 0. Turns it into data and hole chunks,
-/// or into one chunk when `fragment` is false.
-[[nodiscard]] FinishedRead finish_read(ByteSpan buffer, std::uint64_t cookie, std::uint64_t offset, bool fragment);
+/// `buffer` holds room for a header and then the data of [offset, offset + n), n > 0. Turns it into data and
+/// hole chunks, or into one chunk when `fragment` is false.
+[[nodiscard]] FinishedRead finish_read(ByteSpan buffer, std::uint64_t cookie, std::uint64_t offset,
+                                       bool fragment);
 
 /// The reply to a request that has no data.
-[[nodiscard]] Bytes plain_reply(bool structured, std::uint64_t cookie, Status status, std::string_view message);
+[[nodiscard]] Bytes plain_reply(bool structured, std::uint64_t cookie, Status status,
+                                std::string_view message);
 
 /// Replies that are ready to leave, one behind the other. Its memory stays where it is.
 class OutputBuffer {
@@ -51,8 +54,9 @@ class OutputBuffer {
   std::unique_ptr<std::byte[]> memory_;
 };
 
-/// Appends `runs` to `extents`, joining equal neighbours, up to kExtentsMax of them and `length_max` bytes in all. False
-/// when a limit was met.
-bool append_extents(std::vector<Extent>& extents, const std::vector<AllocationRun>& runs, std::uint64_t length_max);
+/// Appends `runs` to `extents`, joining equal neighbours, up to kExtentsMax of them and `length_max` bytes in
+/// all. False when a limit was met.
+bool append_extents(std::vector<Extent>& extents, const std::vector<AllocationRun>& runs,
+                    std::uint64_t length_max);
 
 }  // namespace vmpack::nbd

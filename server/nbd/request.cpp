@@ -4,12 +4,15 @@
 namespace vmpack::nbd {
 namespace {
 
-constexpr Verdict fail(Status status, std::string_view message) { return {Action::kFail, status, 0, message}; }
+constexpr Verdict fail(Status status, std::string_view message) {
+  return {Action::kFail, status, 0, message};
+}
 
 constexpr std::string_view kReadOnlyText = "the export is read-only";
 
 Verdict judge_write(const Request& request) {
-  if (request.length > kPayloadBytesMax) return {Action::kClose, Status::kNone, 0, "a write of more than 32 MiB"};
+  if (request.length > kPayloadBytesMax)
+    return {Action::kClose, Status::kNone, 0, "a write of more than 32 MiB"};
   return {Action::kFail, Status::kNotPermitted, request.length, kReadOnlyText};
 }
 
@@ -49,12 +52,17 @@ Verdict judge(const Request& request, const Terms& terms) {
   switch (request.command) {
     case Command::kRead:
     case Command::kCache:
-    case Command::kBlockStatus: return judge_range(request, terms);
-    case Command::kWrite: return judge_write(request);
+    case Command::kBlockStatus:
+      return judge_range(request, terms);
+    case Command::kWrite:
+      return judge_write(request);
     case Command::kTrim:
-    case Command::kWriteZeroes: return fail(Status::kNotPermitted, kReadOnlyText);
-    case Command::kFlush: return {.action = Action::kSucceed};
-    case Command::kDisconnect: return {.action = Action::kDisconnect};
+    case Command::kWriteZeroes:
+      return fail(Status::kNotPermitted, kReadOnlyText);
+    case Command::kFlush:
+      return {.action = Action::kSucceed};
+    case Command::kDisconnect:
+      return {.action = Action::kDisconnect};
   }
   return fail(Status::kInvalid, "unknown command");
 }

@@ -119,7 +119,8 @@ asio::awaitable<std::optional<OptionHeader>> Session::next_option() {
   co_return header;
 }
 
-asio::awaitable<std::optional<Handshake::Answer>> Session::answer_option(Handshake& handshake, OptionHeader header) {
+asio::awaitable<std::optional<Handshake::Answer>> Session::answer_option(Handshake& handshake,
+                                                                         OptionHeader header) {
   if (header.bytes > kOptionBytesMax) {
     const bool skipped = co_await skip(header.bytes);
     if (!skipped) co_return std::nullopt;
@@ -164,9 +165,9 @@ asio::awaitable<void> Session::transmit(Agreement agreement) {
   }
   const auto& statistics = transmission_->statistics();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - phase_began_;
-  server_.log.info("{}: {} {} after {:.1f} s: {} requests, {} sent, {} failed", peer_, error ? "lost" : "closed", name,
-                   seconds.count(), format_count(statistics.requests), format_bytes(statistics.bytes_sent),
-                   format_count(statistics.failures));
+  server_.log.info("{}: {} {} after {:.1f} s: {} requests, {} sent, {} failed", peer_,
+                   error ? "lost" : "closed", name, seconds.count(), format_count(statistics.requests),
+                   format_bytes(statistics.bytes_sent), format_count(statistics.failures));
   if (error) std::rethrow_exception(error);
 }
 

@@ -16,7 +16,8 @@
 namespace vmpack::nbd {
 namespace {
 
-/// A read that may be answered in several chunks is cut here: one piece fits into the output, and holds up nobody for long.
+/// A read that may be answered in several chunks is cut here: one piece fits into the output, and holds up
+/// nobody for long.
 constexpr std::uint64_t kPieceBytes = 256 * kKiB;
 /// Room for one piece, its header, and a few replies without data.
 constexpr std::size_t kOutputBytes = kPieceBytes + 8 * kKiB;
@@ -28,8 +29,8 @@ constexpr std::chrono::seconds kFaultQuiet{10};
 
 }  // namespace
 
-Transmission::Transmission(std::shared_ptr<Stream> stream, const asio::any_io_executor& executor, ServerContext& server,
-                           Agreement agreement, std::string peer)
+Transmission::Transmission(std::shared_ptr<Stream> stream, const asio::any_io_executor& executor,
+                           ServerContext& server, Agreement agreement, std::string peer)
     : stream_(std::move(stream)),
       executor_(executor),
       server_(server),
@@ -107,12 +108,15 @@ asio::awaitable<void> Transmission::serve_received() {
 }
 
 bool Transmission::fits_in_output(const Request& request) const {
-  return request.length <= kPieceBytes && output_.has_room(read_header_bytes(terms_.structured) + request.length);
+  return request.length <= kPieceBytes &&
+         output_.has_room(read_header_bytes(terms_.structured) + request.length);
 }
 
 asio::awaitable<void> Transmission::serve(Request request, Verdict verdict) {
   switch (verdict.action) {
-    case Action::kRead: co_await serve_read(request); break;
+    case Action::kRead:
+      co_await serve_read(request);
+      break;
     case Action::kBlockStatus:
     case Action::kPrefetch: {
       auto job = std::make_unique<Job>();
@@ -123,12 +127,16 @@ asio::awaitable<void> Transmission::serve(Request request, Verdict verdict) {
       co_await enqueue(std::move(job));
       break;
     }
-    case Action::kSucceed: co_await send_plain(request, Status::kNone, {}); break;
+    case Action::kSucceed:
+      co_await send_plain(request, Status::kNone, {});
+      break;
     case Action::kFail:
       co_await skip(verdict.skip_bytes);
       co_await send_plain(request, verdict.status, verdict.message);
       break;
-    case Action::kDisconnect: leaving_ = true; break;
+    case Action::kDisconnect:
+      leaving_ = true;
+      break;
     case Action::kClose:
       server_.log.warn("{}: closed, {}", peer_, verdict.message);
       leaving_ = true;
@@ -137,10 +145,12 @@ asio::awaitable<void> Transmission::serve(Request request, Verdict verdict) {
 }
 
 asio::awaitable<void> Transmission::serve_read(Request request) {
-  // Only chunks can tell of an error behind bytes that have left: anything else must be whole before its first byte leaves.
+  // Only chunks can tell of an error behind bytes that have left: anything else must be whole before its
+  // first byte leaves.
   const bool fragment = terms_.structured && (request.flags & kFlagDontFragment) == 0;
   const std::uint64_t piece_bytes = fragment ? kPieceBytes : request.length;
-  // One more than there are pieces, so that no job ends the reply before this function has looked at all of them.
+  // One more than there are pieces, so that no job ends the reply before this function has looked at all of
+  // them.
   const auto pieces = std::make_shared<Pieces>(divide_up(request.length, piece_bytes) + 1);
   bool all_from_memory = true;
   for (std::uint64_t at = 0; at < request.length; at += piece_bytes) {
@@ -235,7 +245,8 @@ asio::awaitable<void> Transmission::flush() {
       check_unbroken();
       std::swap(output_, output_leaving_);
       const auto count = static_cast<std::ptrdiff_t>(std::min(finished_.size(), kJobsAtOnce));
-      jobs.assign(std::make_move_iterator(finished_.begin()), std::make_move_iterator(finished_.begin() + count));
+      jobs.assign(std::make_move_iterator(finished_.begin()),
+                  std::make_move_iterator(finished_.begin() + count));
       finished_.erase(finished_.begin(), finished_.begin() + count);
       buffers.clear();
       const ByteView output = output_leaving_.view();
@@ -293,8 +304,11 @@ asio::awaitable<void> Transmission::enqueue(JobPtr job) {
     check_unbroken();
     co_await changed_.wait();
   }
-  // Only what goes beyond the connection's own reserve has to be asked for: others that take no data cannot stop this one.
-  const auto beyond = [&](std::uint64_t bytes) { return bytes - std::min(bytes, limits.connection_bytes_reserved); };
+  // Only what goes beyond the connection's own reserve has to be asked for: others that take no data cannot
+  // stop this one.
+  const auto beyond = [&](std::uint64_t bytes) {
+    return bytes - std::min(bytes, limits.connection_bytes_reserved);
+  };
   job->claim.bytes = beyond(job_bytes_ + job->reply_bytes_max) - beyond(job_bytes_);
   job->claim.requests = jobs_ < limits.connection_requests_reserved ? 0 : 1;
   ++jobs_;
@@ -309,7 +323,8 @@ asio::awaitable<void> Transmission::enqueue(JobPtr job) {
 }
 
 void Transmission::post(JobPtr job) {
-  asio::post(server_.workers, [self = shared_from_this(), job = std::move(job)]() mutable { self->work(std::move(job)); });
+  asio::post(server_.workers,
+             [self = shared_from_this(), job = std::move(job)]() mutable { self->work(std::move(job)); });
 }
 
 void Transmission::work(JobPtr job) {
@@ -363,8 +378,8 @@ void Transmission::report(const Request& request, std::string_view fault) {
   if (fault == last_fault_ && now - last_fault_time_ < kFaultQuiet) return;
   last_fault_ = fault;
   last_fault_time_ = now;
-  server_.log.error("{}: {}: cannot {} {} bytes at {}: {}", peer_, agreement_.exported.name, to_string(request.command),
-                    request.length, request.offset, fault);
+  server_.log.error("{}: {}: cannot {} {} bytes at {}: {}", peer_, agreement_.exported.name,
+                    to_string(request.command), request.length, request.offset, fault);
 }
 
 }  // namespace vmpack::nbd

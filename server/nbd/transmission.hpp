@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers a client's requests until it leaves. What is in memory is answered on the network thread, straight into the
-// bytes that leave; what is not is done by workers, and answered when it is ready, in any order.
+// Answers a client's requests until it leaves. What is in memory is answered on the network thread, straight
+// into the bytes that leave; what is not is done by workers, and answered when it is ready, in any order.
 #pragma once
 
 #include <atomic>
@@ -32,8 +32,8 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   Transmission(std::shared_ptr<Stream> stream, const asio::any_io_executor& executor, ServerContext& server,
                Agreement agreement, std::string peer);
 
-  /// Ends when the client leaves, when stop() was called and what was under way is answered, or with an exception when the
-  /// connection breaks. Jobs may live longer, and hold this object.
+  /// Ends when the client leaves, when stop() was called and what was under way is answered, or with an
+  /// exception when the connection breaks. Jobs may live longer, and hold this object.
   asio::awaitable<void> run();
 
   /// Takes no more requests.
@@ -79,8 +79,8 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   void end_in_order(const Request& request);
   asio::awaitable<void> enqueue(JobPtr job);
   void post(JobPtr job);
-  void work(JobPtr job);       // on a worker thread
-  void collect();              // what workers have done
+  void work(JobPtr job);        // on a worker thread
+  void collect();               // what workers have done
   void settle(const Job& job);  // its reply has left, or never will
   void report(const Request& request, std::string_view fault);
   void check_unbroken() const;
@@ -94,8 +94,8 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   TransmissionStatistics statistics_;
 
   Input input_;
-  bool leaving_ = false;   ///< no more requests are taken
-  bool stopping_ = false;  ///< because the server stops
+  bool leaving_ = false;              ///< no more requests are taken
+  bool stopping_ = false;             ///< because the server stops
   std::atomic<bool> broken_ = false;  ///< nothing can be sent any more: workers need not start
 
   OutputBuffer output_;

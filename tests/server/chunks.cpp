@@ -80,7 +80,9 @@ Bytes Chunks::content(std::uint64_t offset, std::uint64_t length) const {
   return content;
 }
 
-std::size_t Chunks::holes() const { return static_cast<std::size_t>(std::ranges::count(pieces, true, &Piece::hole)); }
+std::size_t Chunks::holes() const {
+  return static_cast<std::size_t>(std::ranges::count(pieces, true, &Piece::hole));
+}
 
 Chunks parse_chunks(ByteView bytes, std::uint64_t cookie) {
   Chunks chunks;

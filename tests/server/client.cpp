@@ -40,7 +40,8 @@ Bytes Client::receive(std::size_t bytes) {
   Bytes received(bytes);
   for (std::size_t at = 0; at < bytes;) {
     const auto got = ::recv(socket_.get(), received.data() + at, bytes - at, 0);
-    if (got <= 0) throw std::runtime_error(got == 0 ? "the server closed the connection" : "the server says nothing");
+    if (got <= 0)
+      throw std::runtime_error(got == 0 ? "the server closed the connection" : "the server says nothing");
     at += static_cast<std::size_t>(got);
   }
   return received;
@@ -57,8 +58,10 @@ nbd::OptionReply Client::finish_option(nbd::Option option) {
   for (;;) {
     const Bytes header = receive(nbd::kOptionReplyHeaderBytes);
     nbd::WireReader reader(header);
-    if (reader.number<std::uint64_t>() != nbd::kOptionReplyMagic) throw std::runtime_error("a bad option reply");
-    if (reader.number<std::uint32_t>() != std::to_underlying(option)) throw std::runtime_error("a foreign option");
+    if (reader.number<std::uint64_t>() != nbd::kOptionReplyMagic)
+      throw std::runtime_error("a bad option reply");
+    if (reader.number<std::uint32_t>() != std::to_underlying(option))
+      throw std::runtime_error("a foreign option");
     const auto type = static_cast<nbd::OptionReply>(reader.number<std::uint32_t>().value());
     static_cast<void>(receive(reader.number<std::uint32_t>().value()));
     const bool last = type == nbd::OptionReply::kAck || (std::to_underlying(type) & 0x80000000U) != 0;

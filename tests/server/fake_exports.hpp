@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images in memory that fail or wait where a test says so. Whatever works is tested on real repositories instead.
+// Images in memory that fail or wait where a test says so. Whatever works is tested on real repositories
+// instead.
 #pragma once
 
 #include <algorithm>

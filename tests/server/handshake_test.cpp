@@ -102,7 +102,8 @@ TEST_CASE("info tells the same and stays in the handshake, with one snapshot for
 
 TEST_CASE("several connections are offered only for a name that cannot move") {
   Client client;
-  CHECK(client.flags_of(client.ask(Option::kInfo, info_data("web:v1", {}))) == (kHasFlags | kReadOnly | kSendCache));
+  CHECK(client.flags_of(client.ask(Option::kInfo, info_data("web:v1", {}))) ==
+        (kHasFlags | kReadOnly | kSendCache));
   CHECK(client.flags_of(client.ask(Option::kInfo, info_data("web@00ff", {}))) ==
         (kHasFlags | kReadOnly | kSendCache | kCanMultiConn));
 }

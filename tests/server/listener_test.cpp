@@ -36,8 +36,8 @@ TEST_CASE("addresses are read in all their forms") {
 }
 
 TEST_CASE("an address that makes no sense is refused with what would") {
-  for (const auto* text : {"", "unix:", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:123456", "::1:80",
-                           "[::1", "[::1]80", "/run/vm.sock"}) {
+  for (const auto* text : {"", "unix:", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:123456",
+                           "::1:80", "[::1", "[::1]80", "/run/vm.sock"}) {
     const auto error = test::error_of([&] { static_cast<void>(parse_listen_address(text, "10809")); });
     CHECK(error.code() == ErrorCode::kInvalid);
     CHECK_FALSE(error.hint().empty());
@@ -55,8 +55,9 @@ TEST_CASE("port 0 becomes the port that was taken, and a second listener on it i
 }
 
 TEST_CASE("an unknown host is refused") {
-  CHECK(test::error_of([] { static_cast<void>(open_listeners(TcpAddress{"no.such.host.invalid", "0"})); }).code() ==
-        ErrorCode::kInvalid);
+  CHECK(test::error_of([] {
+          static_cast<void>(open_listeners(TcpAddress{"no.such.host.invalid", "0"}));
+        }).code() == ErrorCode::kInvalid);
 }
 
 TEST_CASE("a unix socket's file lives as long as its listener") {
@@ -115,7 +116,8 @@ TEST_CASE("a listener removes no socket that took its place") {
 
 TEST_CASE("a path that no socket can have is refused") {
   const std::string path = "/tmp/" + std::string(200, 'x');
-  CHECK(test::error_of([&] { static_cast<void>(open_listeners(UnixAddress{path})); }).code() == ErrorCode::kInvalid);
+  CHECK(test::error_of([&] { static_cast<void>(open_listeners(UnixAddress{path})); }).code() ==
+        ErrorCode::kInvalid);
   CHECK(test::error_of([&] { static_cast<void>(open_listeners(UnixAddress{"/no/such/folder/s"})); }).code() ==
         ErrorCode::kNotFound);
 }

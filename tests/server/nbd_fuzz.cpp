@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that a client can send, to a whole connection: socket, handshake, transmission and farewell, over a socket
-// pair. The image behind it aborts the program on any range that lies outside.
+// Everything that a client can send, to a whole connection: socket, handshake, transmission and farewell,
+// over a socket pair. The image behind it aborts the program on any range that lies outside.
 #include <spdlog/logger.h>
 #include <sys/socket.h>
 
@@ -22,7 +22,8 @@ constexpr std::size_t kImageBytes = 3 * kMiB / 2;
 
 struct World {
   World() {
-    auto image = std::make_shared<test::FakeImage>(kImageBytes, std::vector<ByteRange>{{64 * kKiB, 512 * kKiB}});
+    auto image =
+        std::make_shared<test::FakeImage>(kImageBytes, std::vector<ByteRange>{{64 * kKiB, 512 * kKiB}});
     image->in_memory = [](std::uint64_t offset) { return offset / (256 * kKiB) % 2 == 0; };
     image->before_read = [](std::uint64_t offset) {
       if (offset % 7 == 0) throw Error(ErrorCode::kDamaged, "damaged");
@@ -67,7 +68,8 @@ void run_connection(World& world, ByteView input) {
   network.restart();
   const asio::generic::stream_protocol protocol(AF_UNIX, 0);
   Stream client(Socket(network, protocol, pair[0]));
-  const auto session = std::make_shared<nbd::Session>(Socket(network, protocol, pair[1]), world.context, "fuzz");
+  const auto session =
+      std::make_shared<nbd::Session>(Socket(network, protocol, pair[1]), world.context, "fuzz");
   asio::co_spawn(network, send_all(client, input), asio::detached);
   asio::co_spawn(network, receive_all(client), asio::detached);
   asio::co_spawn(network, session->run(), asio::detached);
@@ -75,7 +77,8 @@ void run_connection(World& world, ByteView input) {
   VMPACK_ASSERT(world.budget.taken().requests == 0 && world.budget.taken().bytes == 0);
 }
 
-void append_request(Bytes& to, nbd::Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0) {
+void append_request(Bytes& to, nbd::Command command, std::uint64_t offset, std::uint32_t length,
+                    std::uint16_t flags = 0) {
   append(to, nbd::encode_request({flags, command, to.size(), offset, length}));
 }
 
@@ -89,7 +92,8 @@ Bytes handshake(bool structured) {
   Bytes bytes = client_flags(3);
   if (structured) {
     append(bytes, test::option_message(nbd::Option::kStructuredReply, {}));
-    append(bytes, test::option_message(nbd::Option::kSetMetaContext, test::meta_data("web:v1", {"base:allocation"})));
+    append(bytes, test::option_message(nbd::Option::kSetMetaContext,
+                                       test::meta_data("web:v1", {"base:allocation"})));
   }
   append(bytes, test::option_message(nbd::Option::kGo, test::info_data("web:v1", {0, 1, 2, 3})));
   return bytes;

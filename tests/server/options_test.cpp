@@ -50,7 +50,8 @@ TEST_CASE("the repository may come from the environment") {
 }
 
 TEST_CASE("several addresses may be served") {
-  const Parsed parsed({"--repo", "r", "--nbd", "[::1]:1", "--nbd", "unix:s", "--cache", "2G", "--threads", "3"});
+  const Parsed parsed(
+      {"--repo", "r", "--nbd", "[::1]:1", "--nbd", "unix:s", "--cache", "2G", "--threads", "3"});
   REQUIRE(parsed.result.options);
   CHECK(parsed.result.options->nbd.size() == 2);
   CHECK(parsed.result.options->cache_bytes == 2 * kGiB);
@@ -83,7 +84,8 @@ TEST_CASE("sizes are read with their units, and refused when they make no sense"
   CHECK(parse_size("64MiB") == 64 * kMiB);
   CHECK(parse_size("2GB") == 2 * kGiB);
   CHECK(parse_size("1T") == kTiB);
-  for (const auto* text : {"", "M", "-1M", "1.5G", "1X", "1MiBs", "99999999999999999999", "18446744073709551615K"}) {
+  for (const auto* text :
+       {"", "M", "-1M", "1.5G", "1X", "1MiBs", "99999999999999999999", "18446744073709551615K"}) {
     CHECK(test::error_of([&] { static_cast<void>(parse_size(text)); }).code() == ErrorCode::kInvalid);
   }
 }

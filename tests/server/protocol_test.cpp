@@ -135,8 +135,9 @@ TEST_CASE("replies of the transmission are laid out as the protocol says") {
         bytes_of("668e33ef 0001 8001 0000000000000001 00000008 00000005 0002 6e6f"));
   CHECK(encode_error_chunk(0, 1, Status::kIo, "", 0x77) ==
         bytes_of("668e33ef 0000 8002 0000000000000001 0000000e 00000005 0000 0000000000000077"));
-  CHECK(encode_block_status(1, {{512, 3}, {1024, 0}}) ==
-        bytes_of("668e33ef 0001 0005 0000000000000001 00000014 00000001 00000200 00000003 00000400 00000000"));
+  CHECK(
+      encode_block_status(1, {{512, 3}, {1024, 0}}) ==
+      bytes_of("668e33ef 0001 0005 0000000000000001 00000014 00000001 00000200 00000003 00000400 00000000"));
 }
 
 }  // namespace

@@ -58,10 +58,10 @@ TEST_CASE("zeros that take less room than a hole chunk stay data") {
 
 TEST_CASE("long runs of zeros become holes, short ones do not") {
   Bytes data = random_bytes(1, 256 * 1024);
-  zero(data, 0, 40 * 1024);            // at the start
-  zero(data, 64 * 1024, 16 * 1024);    // too short
-  zero(data, 128 * 1024, 32 * 1024);   // just long enough
-  zero(data, 200 * 1024, 56 * 1024);   // up to the end
+  zero(data, 0, 40 * 1024);           // at the start
+  zero(data, 64 * 1024, 16 * 1024);   // too short
+  zero(data, 128 * 1024, 32 * 1024);  // just long enough
+  zero(data, 200 * 1024, 56 * 1024);  // up to the end
   const auto chunks = finish_and_check(data, 8192);
   CHECK(chunks.holes() == 3);
   CHECK(chunks.pieces.size() == 5);
@@ -103,7 +103,8 @@ TEST_CASE("plain replies speak the client's dialect") {
   CHECK(plain_reply(false, 1, Status::kInvalid, "text").size() == kSimpleReplyBytes);
   CHECK(plain_reply(false, 1, Status::kNone, {}).size() == kSimpleReplyBytes);
   CHECK(plain_reply(true, 1, Status::kNone, {}).size() == kChunkHeaderBytes);
-  CHECK(parse_chunks(plain_reply(true, kCookie, Status::kInvalid, "text"), kCookie).error == Status::kInvalid);
+  CHECK(parse_chunks(plain_reply(true, kCookie, Status::kInvalid, "text"), kCookie).error ==
+        Status::kInvalid);
 }
 
 TEST_CASE("extents join equal neighbours and end where the request does") {

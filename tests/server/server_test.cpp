@@ -49,7 +49,8 @@ TEST_CASE("an option that is too long is skipped, one that is absurd ends the co
 
 TEST_CASE("a client that speaks something else is closed") {
   ServerUnderTest under_test;
-  for (const std::string_view text : {"GET / HTTP/1.1\r\nHost: images\r\n\r\n", "\xff\xff\xff\xff", "\0\0\0\3aaaaaaaaaaaaaaaa"}) {
+  for (const std::string_view text :
+       {"GET / HTTP/1.1\r\nHost: images\r\n\r\n", "\xff\xff\xff\xff", "\0\0\0\3aaaaaaaaaaaaaaaa"}) {
     Client client = under_test.connect();
     static_cast<void>(client.receive(kGreetingBytes));
     client.send(as_byte_view(text));
@@ -92,7 +93,8 @@ TEST_CASE("a client that closes its sending side gets what it asked for before")
   ServerUnderTest under_test;
   Client client = under_test.connect();
   REQUIRE(client.open("web:v1"));
-  for (std::uint64_t cookie = 0; cookie < 20; ++cookie) client.request(Command::kRead, cookie, cookie * 512, 512);
+  for (std::uint64_t cookie = 0; cookie < 20; ++cookie)
+    client.request(Command::kRead, cookie, cookie * 512, 512);
   client.shut_down_send();
   for (int i = 0; i < 20; ++i) CHECK(client.next_reply().chunks.done);
   CHECK(client.at_end());
@@ -127,7 +129,8 @@ TEST_CASE("more large reads than the server's memory for them are answered one a
     threads.emplace_back([&] {
       Client client = under_test.connect();
       if (!client.open("web:v1", false)) return;
-      for (std::uint64_t cookie = 0; cookie < 3; ++cookie) client.request(Command::kRead, cookie, 0, 32 * kMiB);
+      for (std::uint64_t cookie = 0; cookie < 3; ++cookie)
+        client.request(Command::kRead, cookie, 0, 32 * kMiB);
       for (int i = 0; i < 3; ++i) {
         if (client.next_simple_reply(32 * kMiB).data == under_test.image->content) ++right;
       }
@@ -144,8 +147,14 @@ TEST_CASE("a client may have more requests under way than the server works on") 
   Client client = under_test.connect();
   REQUIRE(client.open("web:v1"));
   constexpr std::uint64_t kRequests = 1000;
-  for (std::uint64_t cookie = 0; cookie < kRequests; ++cookie) client.request(Command::kRead, cookie, cookie * 512, 512);
-  gate.open();
+  // The server stops reading when it has enough to do, and small messages fill a socket soon: sending may
+  // have to wait.
+  std::jthread opener([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    gate.open();
+  });
+  for (std::uint64_t cookie = 0; cookie < kRequests; ++cookie)
+    client.request(Command::kRead, cookie, cookie * 512, 512);
   for (std::uint64_t i = 0; i < kRequests; ++i) {
     const auto reply = client.next_reply();
     CHECK(reply.chunks.content(reply.cookie * 512, 512) == under_test.content(reply.cookie * 512, 512));
@@ -168,7 +177,8 @@ TEST_CASE("a client that takes nothing is closed, and held up nobody") {
   ServerUnderTest under_test(limits);
   Client client = under_test.connect();
   REQUIRE(client.open("web:v1"));
-  for (std::uint64_t cookie = 0; cookie < 8; ++cookie) client.request(Command::kRead, cookie, 3 * kMiB, 4 * kMiB);
+  for (std::uint64_t cookie = 0; cookie < 8; ++cookie)
+    client.request(Command::kRead, cookie, 3 * kMiB, 4 * kMiB);
   expect_good_client(under_test);
   CHECK(ServerUnderTest::eventually([&] { return under_test.server->connections() == 0; }));
   CHECK(under_test.stop_and_read_log().find("has taken no data") != std::string::npos);

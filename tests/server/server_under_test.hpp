@@ -28,7 +28,8 @@ struct ServerUnderTest {
   }
 
   [[nodiscard]] std::string path() const { return folder / "nbd.sock"; }
-  /// A new client. With the first one the server begins to listen: until then the image may be changed. Any thread.
+  /// A new client. With the first one the server begins to listen: until then the image may be changed. Any
+  /// thread.
   [[nodiscard]] Client connect() {
     std::call_once(listening, [&] {
       auto listeners = open_listeners(UnixAddress{path()});

@@ -30,8 +30,8 @@ TEST_CASE("a client reads what the image holds, at any offset and length") {
   test::Random random(1);
   for (int i = 0; i < 200; ++i) {
     const std::uint64_t offset = random.below(under_test.image->size());
-    const auto length = static_cast<std::uint32_t>(1 + random.below(std::min<std::uint64_t>(
-                                                           under_test.image->size() - offset, 700'000)));
+    const auto length = static_cast<std::uint32_t>(
+        1 + random.below(std::min<std::uint64_t>(under_test.image->size() - offset, 700'000)));
     REQUIRE(client.read(offset, length) == under_test.content(offset, length));
   }
   CHECK(client.read(0, 8 * kMiB) == under_test.image->content);
@@ -80,7 +80,9 @@ TEST_CASE("what is in memory is not held up by what is not") {
 TEST_CASE("a large read of which only parts are in memory comes back whole") {
   ServerUnderTest under_test;
   const unsigned pattern = GENERATE(range(0U, 16U));
-  under_test.image->in_memory = [pattern](std::uint64_t offset) { return (pattern >> (offset / (256 * kKiB) % 4) & 1) != 0; };
+  under_test.image->in_memory = [pattern](std::uint64_t offset) {
+    return (pattern >> (offset / (256 * kKiB) % 4) & 1) != 0;
+  };
   Client client = under_test.connect();
   REQUIRE(client.open("web:v1"));
   for (std::uint64_t cookie = 0; cookie < 10; ++cookie) client.request(Command::kRead, cookie, 0, 2 * kMiB);
@@ -111,7 +113,8 @@ TEST_CASE("a damaged frame is an error to the client and a log line, and the con
   const auto log = under_test.stop_and_read_log();
   const auto first = log.find("packs/ab/abcd.pack is damaged");
   CHECK(first != std::string::npos);
-  CHECK(log.find("packs/ab/abcd.pack is damaged", first + 1) == std::string::npos);  // said once, not for every retry
+  CHECK(log.find("packs/ab/abcd.pack is damaged", first + 1) ==
+        std::string::npos);  // said once, not for every retry
 }
 
 TEST_CASE("damage within a large read fails that read alone") {

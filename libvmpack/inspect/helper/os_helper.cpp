@@ -59,13 +59,16 @@ std::string take(char* text) {
   return text;
 }
 
+/// libguestfs adds advice on how to debug it behind the first line.
 [[noreturn]] void fail(guestfs_h* handle, std::string_view doing) {
-  const char* reason = guestfs_last_error(handle);
-  throw Error(ErrorCode::kIo, fmt::format("{}: {}", doing, reason == nullptr ? "unknown error" : reason));
+  const char* last = guestfs_last_error(handle);
+  std::string_view reason = last == nullptr ? "unknown error" : last;
+  reason = reason.substr(0, reason.find('\n'));
+  throw Error(ErrorCode::kIo, fmt::format("{}: {}", doing, reason));
 }
 
 void add_image(guestfs_h* handle, std::string_view kind, const std::string& where) {
-  struct guestfs_add_drive_opts_argv options {};
+  struct guestfs_add_drive_opts_argv options{};
   options.bitmask = GUESTFS_ADD_DRIVE_OPTS_READONLY_BITMASK | GUESTFS_ADD_DRIVE_OPTS_FORMAT_BITMASK;
   options.readonly = 1;
   options.format = "raw";
