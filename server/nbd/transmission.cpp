@@ -298,11 +298,15 @@ void Transmission::check_unbroken() const {
 asio::awaitable<void> Transmission::enqueue(JobPtr job) {
   const ServerLimits& limits = server_.limits;
   job->reply_bytes_max = reply_bytes_max(*job);
-  while (jobs_ >= limits.connection_requests_in_flight ||
-         (jobs_ > 0 && job_bytes_ + job->reply_bytes_max > limits.connection_bytes_in_flight)) {
+  const auto full = [&] {
+    return jobs_ >= limits.connection_requests_in_flight ||
+           (jobs_ > 0 && job_bytes_ + job->reply_bytes_max > limits.connection_bytes_in_flight);
+  };
+  while (full()) {
     co_await flush();
     check_unbroken();
-    co_await changed_.wait();
+    // Sending may have settled the last job there was: then nobody would be left to end the wait.
+    if (full()) co_await changed_.wait();
   }
   // Only what goes beyond the connection's own reserve has to be asked for: others that take no data cannot
   // stop this one.

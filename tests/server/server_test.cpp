@@ -147,14 +147,14 @@ TEST_CASE("a client may have more requests under way than the server works on") 
   Client client = under_test.connect();
   REQUIRE(client.open("web:v1"));
   constexpr std::uint64_t kRequests = 1000;
-  // The server stops reading when it has enough to do, and small messages fill a socket soon: sending may
-  // have to wait.
-  std::jthread opener([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    gate.open();
+  // The server stops reading while it has enough to do or its replies are not taken: sending has to wait for
+  // both.
+  std::jthread sender([&] {
+    for (std::uint64_t cookie = 0; cookie < kRequests; ++cookie) {
+      client.request(Command::kRead, cookie, cookie * 512, 512);
+      if (cookie == 200) gate.open();
+    }
   });
-  for (std::uint64_t cookie = 0; cookie < kRequests; ++cookie)
-    client.request(Command::kRead, cookie, cookie * 512, 512);
   for (std::uint64_t i = 0; i < kRequests; ++i) {
     const auto reply = client.next_reply();
     CHECK(reply.chunks.content(reply.cookie * 512, 512) == under_test.content(reply.cookie * 512, 512));
