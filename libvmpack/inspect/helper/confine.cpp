@@ -62,12 +62,13 @@ void install_filter() {
   const scmp_arg_cmp no_code{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0};
   check(seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, &no_code));
   check(seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, &no_code));
-  // Libraries try these and live without: devices' sizes, configuration files, status by path.
+  // Libraries try these and live without: devices' sizes, configuration files, the size of the memory.
   rule(SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl));
   rule(SCMP_ACT_ERRNO(EACCES), SCMP_SYS(open));
   rule(SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat));
   rule(SCMP_ACT_ERRNO(EACCES), SCMP_SYS(readlink));
   rule(SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(fcntl));
+  rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(sysinfo));
   // glibc's fstat() on most machines: allowed for an open descriptor, which only an empty path asks for; what
   // a path can point at is invisible here, and a status tells little.
   rule(SCMP_ACT_ALLOW, SCMP_SYS(newfstatat));

@@ -132,18 +132,17 @@ void ExtTree::list(ext2_ino_t number, ext2_inode& inode, Directory& into) {
   } else {
     read_block_map(fs_, number, inode, budget_, map_);
     damaged = map_.damaged;
-    const BlockMap map = map_;
-    for (const BlockRun& run : map.runs) {
+    for (const BlockRun& run : map_.runs) {
       used_(run);
-      for (std::uint64_t i = 0; i < run.count && !damaged; ++i) {
-        if (!budget_.spend() ||
-            ext2fs_read_dir_block4(fs_, run.physical + i, block_.data(), 0, number) != 0) {
-          damaged = true;
-        } else {
+      for (std::uint64_t i = 0; i < run.count && run.written && budget_.spend(); ++i) {
+        if (ext2fs_read_dir_block4(fs_, run.physical + i, block_.data(), 0, number) == 0) {
           list_block(block_, into);
+        } else {
+          damaged = true;
         }
       }
     }
+    damaged = damaged || budget_.exhausted();
   }
   if (damaged || damage_.names != damaged_names) ++damage_.directories;
 

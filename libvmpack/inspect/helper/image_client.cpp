@@ -91,7 +91,11 @@ ByteView ImageClient::chunk(std::uint64_t number) {
   }
   const std::uint64_t start = number * kChunkBytes;
   const std::uint64_t length = std::min(wanted * kChunkBytes, range_.length - start);
-  if (!request(start, {memory_.get() + first * kChunkBytes, length})) return {};
+  if (!request(start, {memory_.get() + first * kChunkBytes, length})) {
+    if (wanted == 1) return {};
+    expected_chunk_ = kNoChunk;  // what lies ahead may be unreadable; what was asked for need not be
+    return chunk(number);
+  }
   for (std::size_t i = 0; i < wanted; ++i) {
     chunk_of_slot_[first + i] = number + i;
     slot_of_chunk_.insert_or_assign(number + i, first + i);
