@@ -12,6 +12,9 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <map>
+#include <sstream>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -121,9 +124,9 @@ std::string last_words_of(std::string_view said) {
               damaged ? fmt::format("look at it with `qemu-img check {}`, or fetch it again", path) : "");
 }
 
-// qemu-img COMMAND --output=json on one layer alone.
-std::vector<std::string> qemu_img(const char* command, const ImageLayer& layer) {
-  return {find_program("qemu-img", kPackage), command, "--output=json", to_filename(node({layer}, 0))};
+// qemu-img COMMAND on one layer alone.
+std::vector<std::string> qemu_img(const char* command, const char* output, const ImageLayer& layer) {
+  return {find_program("qemu-img", kPackage), command, output, to_filename(node({layer}, 0))};
 }
 
 json parse_output(const std::string& path, const ToolOutput& output) {
@@ -163,35 +166,39 @@ std::uint64_t file_bytes(const std::string& path) {
               "fetch or copy it again");
 }
 
+// Runs `qemu-img map`, whose output may be long, and calls `use` for each line of it.
+ToolOutput map_lines(const ImageLayer& layer, const char* output,
+                     const std::function<void(const std::string&)>& use) {
+  std::string line;
+  const OutputSink split = [&](std::string_view piece) {
+    for (const char each : piece) {
+      if (each == '\n') {
+        use(line);
+        line.clear();
+      } else if (line.size() < kMapLineBytesMax) {
+        line += each;
+      }
+    }
+  };
+  ToolOutput result =
+      run_sandboxed(qemu_img("map", output, layer), qemu_policy({layer}), split, kCheckTimeout);
+  use(line);
+  return result;
+}
+
 // Where the data that the layer maps ends in its file (in its data file, if it has one).
 std::uint64_t mapped_end(const ImageLayer& layer) {
   std::uint64_t end = 0;
-  std::string line;
-  const auto read_line = [&] {
+  const ToolOutput output = map_lines(layer, "--output=json", [&](const std::string& line) {
     // One extent a line, "[{...}," to "{...}]".
     const std::size_t first = line.find('{');
     const std::size_t last = line.rfind('}');
     if (first == std::string::npos || last == std::string::npos || last < first) return;
-    const json extent = json::parse(line.begin() + static_cast<std::ptrdiff_t>(first),
-                                    line.begin() + static_cast<std::ptrdiff_t>(last) + 1, nullptr, false);
+    const json extent = json::parse(line.substr(first, last + 1 - first), nullptr, false);
     if (!extent.contains("offset") || flag(extent, "zero")) return;
     const std::uint64_t offset = std::min(number(extent, "offset"), kMapOffsetMax);
     end = std::max(end, offset + std::min(number(extent, "length"), kMapOffsetMax));
-  };
-  const ToolOutput output = run_sandboxed(
-      qemu_img("map", layer), qemu_policy({layer}),
-      [&](std::string_view piece) {
-        for (const char each : piece) {
-          if (each == '\n') {
-            read_line();
-            line.clear();
-          } else if (line.size() < kMapLineBytesMax) {
-            line += each;
-          }
-        }
-      },
-      kCheckTimeout);
-  read_line();
+  });
   if (!output.status.success()) throw_qemu_error(layer.path, output);
   return end;
 }
@@ -201,8 +208,8 @@ void check_qcow2(const ImageLayer& layer) {
   const ByteRange last_cluster = qcow2_last_cluster(layer.path);
   const std::uint64_t there = file_bytes(layer.path);
   if (there <= last_cluster.offset) throw_truncated(layer.path, last_cluster.end(), there);
-  const ToolOutput output =
-      run_sandboxed(qemu_img("check", layer), qemu_policy({layer}), kInfoBytesMax, kCheckTimeout);
+  const ToolOutput output = run_sandboxed(qemu_img("check", "--output=json", layer), qemu_policy({layer}),
+                                          kInfoBytesMax, kCheckTimeout);
   const json report = parse_output(layer.path, output);
   const std::uint64_t corruptions = number(report, "corruptions");
   if (corruptions != 0 || number(report, "check-errors") != 0) {
@@ -223,6 +230,33 @@ void check_qcow2(const ImageLayer& layer) {
     const std::uint64_t data_there = file_bytes(layer.data_file);
     const std::uint64_t end = mapped_end(layer);
     if (end > data_there) throw_truncated(layer.data_file, end, data_there);
+  }
+}
+
+void check_map(const ImageLayer& layer) {
+  const std::uint64_t there = file_bytes(layer.path);
+  if (const std::uint64_t end = mapped_end(layer); end > there) throw_truncated(layer.path, end, there);
+}
+
+// Only the map for people says in which of several files the data lies: "0x0 0x10000 0x50000 /path", in
+// columns. It stops at compressed data, which does not decompress once it was cut.
+void check_extents(const ImageLayer& layer) {
+  std::map<std::string, std::uint64_t> ends;
+  static_cast<void>(map_lines(layer, "--output=human", [&](const std::string& line) {
+    std::istringstream words(line);
+    std::uint64_t start = 0;
+    std::uint64_t length = 0;
+    std::uint64_t offset = 0;
+    std::string file;
+    if (!(words >> std::hex >> start >> length >> offset >> std::ws) || !std::getline(words, file)) return;
+    std::uint64_t& end = ends[file];
+    end = std::max(end, std::min(offset, kMapOffsetMax) + std::min(length, kMapOffsetMax));
+  }));
+  for (const std::string& extent : layer.extents) {
+    const auto end = ends.find(extent);
+    if (end == ends.end()) continue;
+    if (const std::uint64_t there = file_bytes(extent); end->second > there)
+      throw_truncated(extent, end->second, there);
   }
 }
 
@@ -275,8 +309,8 @@ std::vector<std::string> ImageLayer::files() const {
 }
 
 LayerFacts read_layer_facts(const ImageLayer& layer) {
-  const ToolOutput output =
-      run_sandboxed(qemu_img("info", layer), qemu_policy({layer}), kInfoBytesMax, kInfoTimeout);
+  const ToolOutput output = run_sandboxed(qemu_img("info", "--output=json", layer), qemu_policy({layer}),
+                                          kInfoBytesMax, kInfoTimeout);
   if (!output.status.success()) throw_qemu_error(layer.path, output);
   const json info = parse_output(layer.path, output);
   LayerFacts facts;
@@ -291,10 +325,8 @@ LayerFacts read_layer_facts(const ImageLayer& layer) {
 void check_layer(const ImageLayer& layer) {
   if (layer.format == "raw") return;
   if (layer.format == "qcow2") return check_qcow2(layer);
-  // The map counts from the start of each extent: one that belongs to a set is checked by its reader.
-  if (!layer.extents.empty()) return;
-  const std::uint64_t there = file_bytes(layer.path);
-  if (const std::uint64_t end = mapped_end(layer); end > there) throw_truncated(layer.path, end, there);
+  if (layer.extents.empty()) return check_map(layer);
+  check_extents(layer);
 }
 
 bool looks_damaged(const std::string& words) {

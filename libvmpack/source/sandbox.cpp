@@ -96,6 +96,7 @@ void add_system(Plan& plan) {
   }
   if (::access("/etc/ld.so.cache", R_OK) == 0) plan.trees.push_back(make_tree("/etc/ld.so.cache"));
   for (const char* device : kDevices) {
+    if (::access(device, F_OK) < 0) continue;
     plan.trees.push_back(make_tree(device));
     plan.trees.back().optional = true;  // a container's /dev can be odd, and programs do without
   }

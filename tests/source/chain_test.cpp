@@ -109,6 +109,19 @@ TEST_CASE("an extent of a vmdk that is cut short is damage, not zeros") {
   CHECK(open_error(folder / "disk.vmdk").code() == ErrorCode::kDamaged);
 }
 
+TEST_CASE("a sparse extent of a vmdk that is cut short is damage too") {
+  TempDir folder;
+  test::write_file(folder / "disk.raw", disk_bytes(2 * kMiB, 3));
+  run_tool({"qemu-img", "convert", "-O", "vmdk", "-o", "subformat=twoGbMaxExtentSparse", "-f", "raw",
+            "disk.raw", "disk.vmdk"},
+           folder.path());
+  CHECK(open_image(folder / "disk.vmdk")->facts().backing_chain.size() == 1);
+  fs::resize_file(folder / "disk-s001.vmdk", fs::file_size(folder / "disk-s001.vmdk") - 100'000);
+  const Error error = open_error(folder / "disk.vmdk");
+  CHECK(error.code() == ErrorCode::kDamaged);
+  CHECK(contains(error.what(), "disk-s001.vmdk is cut short"));
+}
+
 TEST_CASE("what is no file is refused as a backing file") {
   TempDir folder;
   for (const std::string target :
