@@ -24,6 +24,55 @@ constexpr std::uint64_t kFrameHeadBytes = 16;
 constexpr std::uint64_t kPackTrailerBytes = 112;
 constexpr std::uint64_t kEnvelopeBytes = 64;
 
+/// Two images in a repository of many small packs.
+struct Sample {
+  SampleRepository repository{memory_folder()};
+  std::map<std::string, std::string> images;  // by reference
+  std::string out_folder = repository / "out";
+
+  Sample() {
+    use_small_packs(repository);
+    for (const std::uint64_t number : {1, 2}) {
+      const std::string reference = fmt::format("image:{}", number);
+      images[reference] = repository / fmt::format("image-{}", number);
+      make_sample_image(images[reference], 8 * kMiB, number, {"-t", "ext4", "-O", "^has_journal"});
+      repository.ingest(images[reference], reference);
+    }
+    repository.require_intact();
+    std::filesystem::create_directory(out_folder);
+  }
+
+  /// verify tells damage, and of which file.
+  void require_named(const std::string& key) const {
+    const CommandResult verified = repository.verify();
+    INFO(verified.out << verified.err);
+    CHECK(verified.exit_code == 3);
+    CHECK((verified.out + verified.err).find(key) != std::string::npos);
+  }
+  /// Each image comes back right or not at all. Returns how many did not.
+  [[nodiscard]] int refused_restores() const {
+    int refused = 0;
+    for (const auto& [reference, image] : images) {
+      const std::string out = out_folder + "/restored";
+      const CommandResult restored =
+          vmpack({"restore", reference, out, "--quiet", "--repo", repository.path()});
+      INFO("restore: " << restored.err);
+      if (restored.exit_code == 0) {
+        CHECK(same_bytes(out, image));
+        std::filesystem::remove(out);
+      } else {
+        CHECK(restored.exit_code == 1);
+        CHECK(restored.err.starts_with("vmpack: "));
+        ++refused;
+      }
+      CHECK(std::filesystem::is_empty(out_folder));
+    }
+    return refused;
+  }
+};
+
+std::string kind_of(const std::string& key) { return key.substr(0, key.find('/')); }
+
 class FlippedByte {
  public:
   FlippedByte(std::string path, std::uint64_t at, std::byte with)
@@ -78,53 +127,23 @@ std::set<std::uint64_t> places_to_flip(const std::string& key, const Bytes& cont
 }  // namespace
 
 TEST_CASE("one flipped byte in any file is found, named, and never restored") {
-  const SampleRepository repository(memory_folder());
-  use_small_packs(repository);
-  std::map<std::string, std::string> images;  // by reference
-  for (const std::uint64_t number : {1, 2}) {
-    const std::string reference = fmt::format("image:{}", number);
-    images[reference] = repository / fmt::format("image-{}", number);
-    make_sample_image(images[reference], 8 * kMiB, number, {"-t", "ext4", "-O", "^has_journal"});
-    repository.ingest(images[reference], reference);
-  }
-  repository.require_intact();
-  const std::string out_folder = repository / "out";
-  std::filesystem::create_directory(out_folder);
-
+  const Sample sample;
   Random random(kSeed);
   std::map<std::string, int> flips;
-  std::map<std::string, int> refused;  // restores
-  const auto before = repository.contents();
+  std::map<std::string, int> refused;
+  const auto before = sample.repository.contents();
   for (const auto& [key, content] : before) {
-    const std::string kind = key.substr(0, key.find('/'));
     for (const std::uint64_t at : places_to_flip(key, content, random)) {
       INFO(key << " of " << content.size() << " bytes, at offset " << at);
-      const FlippedByte flipped(repository.path() + "/" + key, at,
+      const FlippedByte flipped(sample.repository.path() + "/" + key, at,
                                 static_cast<std::byte>(1 + random.below(255)));
-      ++flips[kind];
-      const CommandResult verified = repository.verify();
-      INFO(verified.out << verified.err);
-      CHECK(verified.exit_code == 3);
-      CHECK((verified.out + verified.err).find(key) != std::string::npos);
-      for (const auto& [reference, image] : images) {
-        const std::string out = out_folder + "/restored";
-        const CommandResult restored =
-            vmpack({"restore", reference, out, "--quiet", "--repo", repository.path()});
-        INFO("restore: " << restored.err);
-        if (restored.exit_code == 0) {
-          CHECK(same_bytes(out, image));
-          std::filesystem::remove(out);
-        } else {
-          CHECK(restored.exit_code == 1);
-          CHECK(restored.err.starts_with("vmpack: "));
-          ++refused[kind];
-        }
-        CHECK(std::filesystem::is_empty(out_folder));
-      }
+      ++flips[kind_of(key)];
+      sample.require_named(key);
+      refused[kind_of(key)] += sample.refused_restores();
     }
   }
-  REQUIRE((repository.contents() == before));
-  repository.require_intact();
+  REQUIRE((sample.repository.contents() == before));
+  sample.repository.require_intact();
 
   int all = 0;
   for (const std::string kind :
@@ -139,6 +158,32 @@ TEST_CASE("one flipped byte in any file is found, named, and never restored") {
     INFO(kind);
     CHECK(refused[kind] > flips[kind] / 4);
   }
+}
+
+TEST_CASE("a file that is cut short, longer, empty or gone is found, named, and never restored") {
+  const Sample sample;
+  const auto before = sample.repository.contents();
+  for (const auto& [key, content] : before) {
+    const std::string path = sample.repository.path() + "/" + key;
+    for (const std::uint64_t size :
+         {std::uint64_t{0}, content.size() / 2, content.size() - 1, content.size() + 1}) {
+      INFO(key << " of " << content.size() << " bytes, now " << size);
+      std::filesystem::resize_file(path, size);
+      sample.require_named(key);
+      static_cast<void>(sample.refused_restores());
+      write_file(path, content);
+    }
+    // Nothing names references and notes, and an index may be gone.
+    const std::string kind = kind_of(key);
+    if (kind == "refs" || kind == "notes" || kind == "index" || kind == "vmpack.json") continue;
+    INFO(key << " is gone");
+    std::filesystem::remove(path);
+    sample.require_named(key);
+    CHECK((sample.refused_restores() > 0 || kind == "files"));
+    write_file(path, content);
+  }
+  REQUIRE((sample.repository.contents() == before));
+  sample.repository.require_intact();
 }
 
 }  // namespace vmpack::test
