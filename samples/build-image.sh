@@ -109,7 +109,7 @@ clean_up() {
   mountpoint -q "$root" && { umount -R "$root" || umount -R -l "$root"; }
   if [[ -s $log ]]; then
     [[ -n $keep_log ]] && cp "$log" "$keep_log"
-    ((status == 0)) || { echo "build-image: failed; the end of the installation's output:"; tail -n 25 "$log"; } >&2
+    ((status == 0 || status > 128)) || { echo "build-image: failed; the end of the installation's output:"; tail -n 25 "$log"; } >&2
   fi
   rm -rf --one-file-system "$work"
   exit "$status"
