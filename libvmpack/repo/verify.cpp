@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -102,8 +103,12 @@ class Verifier {
     }
     for (const std::string& key : keys) check_small_file(key);
     check_frames_of_packs();
-    for (const auto& [pack, contents] : packs_)
+    for (const auto& [pack, contents] : packs_) {
       report_.unreferenced_packs += indexed_.contains(pack) ? 0U : 1U;
+      ++report_.packs;
+      report_.frames += contents.size();
+      for (const auto& [offset, frame] : contents) report_.objects += frame.objects.size();
+    }
   }
 
   /// Everything but packs. Snapshots need the packs to be known.
@@ -129,10 +134,7 @@ class Verifier {
         const auto first = tables.objects.begin() + frame.first_object;
         contents[frame.offset] = {
             frame.digest, frame.stored_bytes, frame.raw_bytes, {first, first + frame.object_count}};
-        report_.objects += frame.object_count;
       }
-      ++report_.packs;
-      report_.frames += tables.frames.size();
     });
   }
 
@@ -187,17 +189,20 @@ class Verifier {
     guarded(key, [&] {
       const auto snapshot = digest_in_key(key, std::string_view("places/").size());
       if (!snapshot) throw Error(ErrorCode::kDamaged, "its name is not that of a places file");
-      Places::open(*store_, SnapshotDigest(*snapshot))
-          ->for_each([&](std::uint64_t prefix, const FrameLocation& location) {
-            const KnownFrame* frame = frame_at(location);
-            if (frame != nullptr && frame->digest.prefix() == prefix) return;
-            // A pack that is itself damaged was told already.
-            if (packs_.contains(location.pack) || !store_->stat(pack_key(location.pack))) {
-              throw Error(ErrorCode::kDamaged,
-                          fmt::format("it points to {} at offset {}, where no such frame is",
-                                      pack_key(location.pack), location.offset));
-            }
-          });
+      check_placed(*Places::open(*store_, SnapshotDigest(*snapshot)));
+    });
+  }
+
+  /// That every frame is where `places` says, as far as the packs' tables tell.
+  void check_placed(const Places& places) {
+    places.for_each([&](std::uint64_t prefix, const FrameLocation& location) {
+      const KnownFrame* frame = frame_at(location);
+      if (frame != nullptr && frame->digest.prefix() == prefix) return;
+      // A pack that is itself damaged was told already.
+      if (packs_.contains(location.pack) || !store_->stat(pack_key(location.pack))) {
+        throw Error(ErrorCode::kDamaged, fmt::format("it points to {} at offset {}, where no such frame is",
+                                                     pack_key(location.pack), location.offset));
+      }
     });
   }
 
@@ -364,26 +369,41 @@ class Verifier {
     if (!guarded(manifest_key(snapshot), [&] { check_snapshot(snapshot, &uses); })) return;
     guarded(places_key(snapshot), [&] {
       const auto places = Places::open(*store_, snapshot);
-      places->for_each([](std::uint64_t, const FrameLocation&) {});
-      if (options_.quick) return;
-      check_uses(*places, {uses.begin(), uses.end()});
+      report_.packs = places->packs().size();
+      report_.frames = places->count();
+      for (const PackDigest& pack : places->packs()) load_pack(pack_key(pack));
+      check_placed(*places);
+      if (!options_.quick) check_uses(*places, {uses.begin(), uses.end()});
     });
   }
 
   void check_uses(const Places& places, const std::vector<std::pair<FrameDigest, std::uint64_t>>& uses) {
+    std::atomic<std::uint64_t> bytes_read = 0;
+    std::atomic<std::uint64_t> objects = 0;
     progress_.begin("verifying", 0);
     parallel_for(uses.size(), options_.threads, [&](std::size_t i) {
       const auto& [digest, bytes] = uses[i];
       const auto locations = places.find(digest);
-      const std::string file = locations.empty() ? places.key() : pack_key(locations.front().pack);
-      guarded(file, [&] {
+      if (locations.empty()) {
+        return found(places.key(), fmt::format("it has no place for frame {}", digest.hex()));
+      }
+      const FrameLocation& location = locations.front();
+      if (!packs_.contains(location.pack)) return;  // told already
+      guarded(pack_key(location.pack), [&] {
         const auto frame = read_placed_frame(*store_, places, digest);
         if (frame->bytes.size() < bytes)
           throw Error(ErrorCode::kDamaged, "a page points behind the end of a frame");
+        if (const KnownFrame* known = frame_at(location); known != nullptr && known->digest == digest) {
+          check_objects(*frame, *known);
+          objects += known->objects.size();
+        }
       });
-      progress_.advance(locations.empty() ? 0 : locations.front().stored_bytes);
+      bytes_read += location.stored_bytes;
+      progress_.advance(location.stored_bytes);
     });
     report_.frames = uses.size();
+    report_.objects = objects;
+    report_.bytes_read = bytes_read;
     progress_.end();
   }
 
