@@ -60,8 +60,7 @@ std::vector<FrameUse> collect_uses(const MapReader& map) {
 class RawSink final : public ImageSink {
  public:
   RawSink(const std::string& path, std::uint64_t image_bytes, bool replace)
-      : pending_(path, replace),
-        file_(FileDescriptor::open(pending_.temporary(), O_RDWR | O_CREAT | O_EXCL, 0666)) {
+      : pending_(path, replace), file_(FileDescriptor::open(pending_.temporary(), O_RDWR)) {
     if (::ftruncate(file_.get(), static_cast<off_t>(image_bytes)) != 0)
       throw system_error(errno, "cannot size", path);
   }
@@ -84,6 +83,7 @@ PendingFile::PendingFile(std::string path, bool replace)
     throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", path_),
                 "name another file, or give --force");
   }
+  FileDescriptor::open(temporary_, O_WRONLY | O_CREAT | O_EXCL, 0666);
 }
 
 PendingFile::~PendingFile() {

@@ -30,7 +30,7 @@ class ImageSink {
 /// A file that has another name until it is complete. Destruction without publish() removes it.
 class PendingFile {
  public:
-  /// Throws kAlreadyExists when `path` exists, unless `replace`. Makes no file.
+  /// Makes the temporary file, empty. Throws kAlreadyExists when `path` exists, unless `replace`.
   PendingFile(std::string path, bool replace);
   ~PendingFile();
   PendingFile(const PendingFile&) = delete;
