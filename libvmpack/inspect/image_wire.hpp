@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the child that parses a file system asks its parent for bytes of the image: one request, one reply,
-// over a stream socket, in the machine's own byte order. So the child opens no file, and every container
-// format works.
+// How the child that parses a file system reads the image, without opening anything. Of a raw file it gets the
+// descriptor, open for reading alone. For every other format it asks its parent: one request, one reply, over a
+// stream socket, in the machine's own byte order.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 namespace vmpack::image_wire {
 
 /// Descriptors that the child finds open.
-inline constexpr int kImageDescriptor = 3;   ///< requests out, replies in
+inline constexpr int kImageDescriptor = 3;   ///< the image itself; or a socket: requests out, replies in
 inline constexpr int kResultDescriptor = 4;  ///< layout stream out
 
 /// One request's bytes.

@@ -115,7 +115,7 @@ struct InspectChild::Running {
   FileDescriptor result;
   Child child;
   ImageServer server;
-  bool serving = true;
+  bool serving;  ///< the child asks us for bytes, and its end is open
   Bytes buffer = Bytes(kResultBytes);
   ByteView unread;  ///< in buffer: came with the report before
 };
@@ -163,17 +163,19 @@ std::unique_ptr<InspectChild> InspectChild::for_volumes(const std::string& helpe
 InspectChild::InspectChild(const std::vector<std::string>& arguments, Source& source,
                            const InspectOptions& options)
     : time_max_(options.child_time_max) {
-  Channel image = make_image_channel();
+  const int file = source.raw_descriptor();
+  Channel image = file < 0 ? make_image_channel() : Channel{};
   Channel result = make_result_channel();
-  const std::array<FdMapping, 2> descriptors{{{image.theirs.get(), image_wire::kImageDescriptor},
-                                              {result.theirs.get(), image_wire::kResultDescriptor}}};
+  const std::array<FdMapping, 2> descriptors{
+      {{file < 0 ? image.theirs.get() : file, image_wire::kImageDescriptor},
+       {result.theirs.get(), image_wire::kResultDescriptor}}};
   SandboxPolicy policy;
   policy.address_space_bytes = options.child_memory_bytes_max;
   policy.cpu_seconds = 0;  // next() keeps the time, for each report anew
   Child child = spawn_sandboxed(arguments, policy, descriptors);
   const int socket = image.ours.get();
   running_ = std::unique_ptr<Running>(new Running{std::move(image.ours), std::move(result.ours),
-                                                  std::move(child), ImageServer(source, socket)});
+                                                  std::move(child), ImageServer(source, socket), file < 0});
 }
 
 InspectChild::~InspectChild() = default;

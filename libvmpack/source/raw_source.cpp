@@ -68,6 +68,7 @@ class RawSource final : public Source {
 
   const SourceFacts& facts() const override { return facts_; }
   SourceAttachment attachment() const override { return {path_, {}, {}}; }
+  int raw_descriptor() const override { return file_.get(); }
 
  private:
   FileDescriptor file_;

@@ -50,6 +50,10 @@ class Source {
 
   [[nodiscard]] virtual const SourceFacts& facts() const = 0;
   [[nodiscard]] virtual SourceAttachment attachment() const = 0;
+
+  /// A descriptor that is open for reading alone and whose bytes are the image's, zeros up to the end of the
+  /// last sector apart; -1 where there is none. Lives as long as the source.
+  [[nodiscard]] virtual int raw_descriptor() const { return -1; }
 };
 
 struct SourceOptions {

@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -43,10 +44,32 @@ void receive_all(int socket, ByteSpan into) {
   }
 }
 
+bool is_socket(int descriptor) {
+  struct stat facts{};
+  return ::fstat(descriptor, &facts) == 0 && S_ISSOCK(facts.st_mode);
+}
+
+/// False when it cannot be read. Behind the end of the file come zeros, up to the end of a sector.
+bool read_file(int descriptor, std::uint64_t offset, ByteSpan into) {
+  while (!into.empty()) {
+    const ssize_t got = ::pread(descriptor, into.data(), into.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 || (got == 0 && into.size() >= kSectorBytes)) return false;
+    if (got == 0) {
+      std::ranges::fill(into, std::byte{0});
+      return true;
+    }
+    into = into.subspan(static_cast<std::size_t>(got));
+    offset += static_cast<std::uint64_t>(got);
+  }
+  return true;
+}
+
 }  // namespace
 
-ImageClient::ImageClient(int socket, ByteRange range)
-    : socket_(socket),
+ImageClient::ImageClient(int descriptor, ByteRange range)
+    : descriptor_(descriptor),
+      is_file_(!is_socket(descriptor)),
       range_(range),
       memory_(static_cast<std::byte*>(std::aligned_alloc(kLargePageBytes, kSlots * kChunkBytes))),
       chunk_of_slot_(kSlots, kNoChunk) {
@@ -60,13 +83,14 @@ void ImageClient::set_range(ByteRange range) {
   slot_of_chunk_.clear();
 }
 
-bool ImageClient::request(std::uint64_t offset, ByteSpan into) {
+bool ImageClient::fetch(std::uint64_t offset, ByteSpan into) {
+  if (is_file_) return read_file(descriptor_, range_.offset + offset, into);
   const image_wire::Request request{range_.offset + offset, static_cast<std::uint32_t>(into.size()), 0};
-  send_all(socket_, struct_bytes(request));
+  send_all(descriptor_, struct_bytes(request));
   image_wire::Reply reply;
-  receive_all(socket_, std::as_writable_bytes(std::span(&reply, 1)));
+  receive_all(descriptor_, std::as_writable_bytes(std::span(&reply, 1)));
   if (reply.failed != 0 || reply.length != into.size()) return false;
-  receive_all(socket_, into);
+  receive_all(descriptor_, into);
   return true;
 }
 
@@ -91,7 +115,7 @@ ByteView ImageClient::chunk(std::uint64_t number) {
   }
   const std::uint64_t start = number * kChunkBytes;
   const std::uint64_t length = std::min(wanted * kChunkBytes, range_.length - start);
-  if (!request(start, {memory_.get() + first * kChunkBytes, length})) {
+  if (!fetch(start, {memory_.get() + first * kChunkBytes, length})) {
     if (wanted == 1) return {};
     expected_chunk_ = kNoChunk;  // what lies ahead may be unreadable; what was asked for need not be
     return chunk(number);
@@ -111,7 +135,7 @@ bool ImageClient::read(std::uint64_t offset, ByteSpan into) {
     for (std::size_t done = 0; done < into.size();) {
       const auto part =
           into.subspan(done, std::min<std::size_t>(image_wire::kReadBytesMax, into.size() - done));
-      if (!request(offset + done, part)) return false;
+      if (!fetch(offset + done, part)) return false;
       done += part.size();
     }
     return true;

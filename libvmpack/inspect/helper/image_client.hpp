@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The child's view of the image: bytes asked from the parent, with a bounded cache and read-ahead.
+// The child's view of the image: bytes of the file or asked from the parent, with a bounded cache and
+// read-ahead.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,9 @@ namespace vmpack {
 /// Not for use by two threads at once. One that loses its parent ends the process.
 class ImageClient {
  public:
-  /// `socket` speaks image_wire. Reads are allowed inside `range` of the image only.
-  ImageClient(int socket, ByteRange range);
+  /// `descriptor` is the image, or a socket that speaks image_wire. Reads are allowed inside `range` of the
+  /// image only.
+  ImageClient(int descriptor, ByteRange range);
   ImageClient(const ImageClient&) = delete;
   ImageClient& operator=(const ImageClient&) = delete;
 
@@ -38,9 +40,10 @@ class ImageClient {
   /// The cached chunk, or nothing when it could not be read.
   ByteView chunk(std::uint64_t number);
   ByteView chunk_in_slot(std::size_t slot) const;
-  bool request(std::uint64_t offset, ByteSpan into);
+  bool fetch(std::uint64_t offset, ByteSpan into);
 
-  int socket_;
+  int descriptor_;
+  bool is_file_;
   ByteRange range_;
   std::unique_ptr<std::byte, FreeMemory>
       memory_;  ///< of all slots; pages come into being when they are filled

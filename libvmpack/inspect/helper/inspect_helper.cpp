@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmpack-inspect-helper: reads a partition table or a file system for its parent, which serves it the image's
-// bytes and takes the report (image_wire.hpp, layout_stream.hpp). Not for people: inspect() starts it.
+// vmpack-inspect-helper: reads a partition table or a file system for its parent, which gives it the image or
+// serves its bytes, and takes the report (image_wire.hpp, layout_stream.hpp). Not for people: inspect()
+// starts it.
 #include <fmt/core.h>
 #include <unistd.h>
 
