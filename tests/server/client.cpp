@@ -13,7 +13,7 @@
 namespace vmpack::test {
 namespace {
 
-constexpr timeval kPatience{10, 0};
+constexpr timeval kPatience{60, 0};
 
 }  // namespace
 

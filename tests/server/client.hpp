@@ -13,7 +13,7 @@
 
 namespace vmpack::test {
 
-/// Every wait ends after ten seconds, with an exception.
+/// Every wait ends after a minute, with an exception.
 class Client {
  public:
   /// Connects to a unix socket.

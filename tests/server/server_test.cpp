@@ -121,8 +121,9 @@ TEST_CASE("clients that vanish in the middle of anything cost the server nothing
 
 TEST_CASE("more large reads than the server's memory for them are answered one after the other") {
   ServerLimits limits;
-  limits.bytes_in_flight = 40 * kMiB;
-  ServerUnderTest under_test(limits, 32 * kMiB);
+  limits.bytes_in_flight = 10 * kMiB;
+  limits.connection_bytes_in_flight = 9 * kMiB;
+  ServerUnderTest under_test(limits, 8 * kMiB);
   std::vector<std::thread> threads;
   std::atomic<int> right = 0;
   for (int number = 0; number < 6; ++number) {
@@ -130,9 +131,9 @@ TEST_CASE("more large reads than the server's memory for them are answered one a
       Client client = under_test.connect();
       if (!client.open("web:v1", false)) return;
       for (std::uint64_t cookie = 0; cookie < 3; ++cookie)
-        client.request(Command::kRead, cookie, 0, 32 * kMiB);
+        client.request(Command::kRead, cookie, 0, 8 * kMiB);
       for (int i = 0; i < 3; ++i) {
-        if (client.next_simple_reply(32 * kMiB).data == under_test.image->content) ++right;
+        if (client.next_simple_reply(8 * kMiB).data == under_test.image->content) ++right;
       }
     });
   }

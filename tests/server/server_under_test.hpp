@@ -41,10 +41,10 @@ struct ServerUnderTest {
     const ByteView view = ByteView(image->content).subspan(offset, length);
     return {view.begin(), view.end()};
   }
-  /// Waits up to ten seconds.
+  /// Waits up to a minute.
   template <typename Condition>
   [[nodiscard]] static bool eventually(Condition condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (!condition()) {
       if (std::chrono::steady_clock::now() > deadline) return false;
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
