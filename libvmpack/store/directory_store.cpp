@@ -85,7 +85,7 @@ std::vector<FolderEntry> folder_entries(DIR* folder, const std::string& path) {
   std::vector<FolderEntry> entries;
   while (true) {
     errno = 0;
-    const dirent* entry = ::readdir(folder);
+    const dirent* entry = ::readdir(folder);  // NOLINT(concurrency-mt-unsafe): unsafe on one stream only
     if (entry == nullptr) break;
     if (!is_key_part(entry->d_name)) continue;
     if (entry->d_type == DT_DIR) {

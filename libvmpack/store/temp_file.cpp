@@ -130,6 +130,7 @@ void remove_leftovers(const Folder& temp_folder) noexcept {
     ::close(descriptor);
     return;
   }
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): readdir is unsafe on one stream only
   while (const dirent* entry = ::readdir(folder.get())) {
     if (!std::string_view(entry->d_name).starts_with(kTempPrefix)) continue;
     const FileDescriptor file(
