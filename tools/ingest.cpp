@@ -20,6 +20,7 @@ struct IngestCommandOptions : CommonOptions {
   std::vector<std::string> labels;
   int level = 3;
   bool force = false;
+  bool discard_free = false;
 };
 
 OrderedJson ingest_facts(const IngestResult& result, const ReferenceName& name, const Source& source) {
@@ -51,9 +52,14 @@ void print_summary(const IngestResult& result, const ReferenceName& name, std::o
                      format_bytes(result.added.stored_bytes), share, format_count(result.added.objects_new),
                      format_bytes(result.added.bytes_new), result.seconds);
   const auto& residue = result.manifest.classes[static_cast<std::size_t>(ObjectClass::kFree)];
-  if (residue.bytes >= 16 * kMiB) {
-    out << fmt::format("  note   {} of the data is residue in blocks that the file systems call free\n",
-                       format_bytes(residue.bytes));
+  if (const auto& discarded = result.manifest.discarded) {
+    out << fmt::format("  zeros  {} of free space and {} of swap are left out, and read back as zeros\n",
+                       format_bytes(discarded->free), format_bytes(discarded->swap));
+  } else if (residue.bytes >= 16 * kMiB) {
+    const auto& stored = result.added.stored_by_class[static_cast<std::size_t>(ObjectClass::kFree)];
+    out << fmt::format(
+        "  note   {} of the data is residue in free blocks, {} as stored now; --discard-free leaves it out\n",
+        format_bytes(residue.bytes), format_bytes(stored));
   }
 }
 
@@ -92,8 +98,8 @@ int run_ingest(const IngestCommandOptions& options, const Context& context) {
   std::unique_ptr<OsInspection> os;
   if (!options.image.no_os) os = OsInspection::start(source->attachment(), kOsTimeMax);
   const Layout layout = inspect(*source, {}, *progress);
-  const IngestResult result =
-      ingest(*repository, *source, layout, name, {options.level, labels, options.force}, *progress);
+  const IngestResult result = ingest(*repository, *source, layout, name,
+                                     {options.level, labels, options.force, options.discard_free}, *progress);
   const OrderedJson facts = ingest_facts(result, name, *source);
   OrderedJson note = facts;
   note["time"] = repository->store().now();
@@ -121,6 +127,8 @@ void add_ingest(CLI::App& app, const Context& context, Action& action) {
       ->capture_default_str();
   command->add_option("--label", options->labels, "KEY=VALUE kept in the manifest; may be repeated")
       ->type_name("K=V");
+  command->add_flag("--discard-free", options->discard_free,
+                    "Leave out free space and contents of swap: they read back as zeros");
   command->add_flag("--force", options->force, "Move the reference if it exists");
   add_repository_option(*command, *options);
   add_common_options(*command, *options);

@@ -37,6 +37,10 @@ void print_text(const SnapshotDigest& snapshot, const Manifest& manifest,
   print_volumes(out, manifest.volumes);
   out << "classes\n";
   print_classes(out, manifest.classes);
+  if (manifest.discarded) {
+    out << fmt::format("discarded  {} of free space, {} of swap: read as zeros\n",
+                       format_bytes(manifest.discarded->free), format_bytes(manifest.discarded->swap));
+  }
   if (os && !os->systems.empty()) {
     out << "operating systems\n";
     print_systems(out, *os);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <numeric>
 #include <tuple>
 
@@ -60,17 +61,14 @@ class FileContents {
     }
   }
 
-  /// The records of one volume's files, sorted by path.
-  [[nodiscard]] std::vector<FileRecord> records(std::size_t volume) {
-    std::vector<FileRecord> records;
-    records.reserve(layout_.volumes[volume].files.size());
-    for (std::size_t i = 0; i < layout_.volumes[volume].files.size(); ++i) {
-      records.push_back(
-          {layout_.volumes[volume].files[i], content(pieces_[volume][i], layout_.volumes[volume].files[i])});
+  /// The records of each volume's files, sorted by path. Leaves nothing here.
+  [[nodiscard]] std::vector<std::vector<FileRecord>> take_records() {
+    std::vector<std::vector<FileRecord>> all(layout_.volumes.size());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      all[i] = records(i);
+      pieces_[i] = {};
     }
-    std::ranges::stable_sort(
-        records, {}, [](const FileRecord& record) -> const std::string& { return record.entry.path; });
-    return records;
+    return all;
   }
 
  private:
@@ -79,6 +77,18 @@ class FileContents {
     std::uint64_t bytes;
     ObjectDigest digest;
   };
+
+  [[nodiscard]] std::vector<FileRecord> records(std::size_t volume) {
+    std::vector<FileRecord> records;
+    records.reserve(layout_.volumes[volume].files.size());
+    for (std::size_t i = 0; i < layout_.volumes[volume].files.size(); ++i) {
+      records.push_back(
+          {layout_.volumes[volume].files[i], content(pieces_[volume][i], layout_.volumes[volume].files[i])});
+    }
+    const auto path = [](const FileRecord& record) -> const std::string& { return record.entry.path; };
+    if (!std::ranges::is_sorted(records, {}, path)) std::ranges::stable_sort(records, {}, path);
+    return records;
+  }
 
   static std::optional<Digest> content(std::vector<Piece>& pieces, const FileEntry& file) {
     if (pieces.empty()) return std::nullopt;
@@ -106,6 +116,29 @@ void count_classes(const Window& window, std::array<ClassStatistics, kObjectClas
   }
 }
 
+/// Refuses to discard where that could lose data, and tells where there is nothing to discard.
+void check_discard(const Layout& layout, Progress& progress) {
+  for (const Volume& volume : layout.volumes) {
+    const std::string name =
+        volume.number == 0 ? std::string("the disk") : fmt::format("partition {}", volume.number);
+    if (volume.inspected && volume.dirty) {
+      throw Error(
+          ErrorCode::kRefused,
+          fmt::format("the {} file system of {} was not cleanly unmounted: what it calls free may be in use",
+                      volume.type, name),
+          "check it with fsck first, or ingest without --discard-free");
+    }
+    if (volume.type == "swsuspend") {
+      throw Error(ErrorCode::kRefused, fmt::format("the swap space of {} holds a suspended system", name),
+                  "resume and shut it down first, or ingest without --discard-free");
+    }
+    if (volume.type == "swap" || free_is_discardable(volume)) continue;
+    if (volume.inspected) {
+      progress.warn(fmt::format("{}: its file system is damaged, so all of it is kept", name));
+    }
+  }
+}
+
 std::uint64_t bytes_of(const Plan& plan) {
   return std::accumulate(plan.parts.begin(), plan.parts.end(), std::uint64_t{0},
                          [](std::uint64_t sum, const Part& part) { return sum + part.bytes; });
@@ -127,8 +160,10 @@ class Ingest {
 
   IngestResult run(const ReferenceName& name) {
     const std::vector<ByteRange> data = source_.data_ranges(0, source_.size());
-    const Plan plan = make_plan(layout_, data, repository_.parameters().whole_file_bytes_max);
+    const Plan plan =
+        make_plan(layout_, data, {repository_.parameters().whole_file_bytes_max, options_.discard_free});
     result_.files_rejected = plan.files_rejected;
+    if (options_.discard_free) result_.manifest.discarded = plan.discarded;
     progress_.begin("packing", bytes_of(plan));
     pack(plan);
     progress_.end();
@@ -178,13 +213,12 @@ class Ingest {
             tbb::make_filter<BatchPtr, void>(filter_mode::serial_in_order, store));
   }
 
-  FileTableRoot store_file_table() {
+  FileTableRoot store_file_table(const std::vector<std::vector<FileRecord>>& records) {
     FileTableRoot root;
-    for (std::uint32_t i = 0; i < layout_.volumes.size(); ++i) {
-      if (layout_.volumes[i].files.empty()) continue;
-      const std::vector<FileRecord> records = contents_.records(i);
-      root.file_count += records.size();
-      root.volumes.push_back(build_file_table(i, records, [&](Bytes page) {
+    for (std::uint32_t i = 0; i < records.size(); ++i) {
+      if (records[i].empty()) continue;
+      root.file_count += records[i].size();
+      root.volumes.push_back(build_file_table(i, records[i], [&](Bytes page) {
         return packer_.store_single(ObjectClass::kFileTable, std::move(page));
       }));
     }
@@ -205,11 +239,12 @@ class Ingest {
     Store& store = repository_.store();
     Manifest& manifest = result_.manifest;
     describe_image();
+    auto records = std::async(std::launch::async, [this] { return contents_.take_records(); });
     const std::vector<MapSegment> segments = packer_.take_segments();
     const MapRoot root = build_block_map(
         manifest.image_bytes, segments, packer_.frame_digests(),
         [&](Bytes node) { return packer_.store_single(ObjectClass::kMapNode, std::move(node)); });
-    const FileTableRoot files = store_file_table();
+    const FileTableRoot files = store_file_table(records.get());
     packer_.finish();
 
     const Bytes map_bytes = encode(root);
@@ -266,6 +301,7 @@ IngestResult ingest(const Repository& repository, Source& source, const Layout& 
     throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", name.text()),
                 "choose another tag, or move it with --force");
   }
+  if (options.discard_free) check_discard(layout, progress);
   IngestResult result = Ingest(repository, source, layout, options, progress).run(name);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
@@ -274,7 +310,8 @@ IngestResult ingest(const Repository& repository, Source& source, const Layout& 
 std::array<ClassStatistics, kObjectClassCount> measure_classes(Source& source, const Layout& layout,
                                                                Progress& progress) {
   const RepositoryParameters parameters;
-  const Plan plan = make_plan(layout, source.data_ranges(0, source.size()), parameters.whole_file_bytes_max);
+  const Plan plan =
+      make_plan(layout, source.data_ranges(0, source.size()), {parameters.whole_file_bytes_max});
   std::array<ClassStatistics, kObjectClassCount> classes{};
   BufferPool buffers(kWindowBytesMax);
   progress.begin("measuring", bytes_of(plan));

@@ -17,7 +17,8 @@ namespace vmpack {
 struct IngestOptions {
   int level = 3;  ///< zstd's
   std::map<std::string, std::string> labels;
-  bool force = false;  ///< move the reference if it exists
+  bool force = false;         ///< move the reference if it exists
+  bool discard_free = false;  ///< free space and contents of swap read back as zeros
 };
 
 struct IngestResult {
@@ -33,7 +34,8 @@ struct IngestResult {
 /// map and file table, places, manifest, and the reference last, each durable before the next. Killed at any
 /// moment, it leaves a valid repository. The same image, parameters and repository give the same bytes at any
 /// number of threads. Throws kAlreadyExists before anything is read when `name` exists and `force` is not
-/// set.
+/// set, and kRefused where `discard_free` asks for what could lose data: a file system that was not cleanly
+/// unmounted, a suspended system in swap space.
 IngestResult ingest(const Repository& repository, Source& source, const Layout& layout,
                     const ReferenceName& name, const IngestOptions& options, Progress& progress);
 

@@ -8,6 +8,21 @@
 #include "libvmpack/base/error.hpp"
 
 namespace vmpack {
+namespace {
+
+/// Archives, and what is left of them in free space, hardly get smaller: a higher level only takes longer.
+int level_max(ObjectClass object_class) {
+  switch (object_class) {
+    case ObjectClass::kCompressed:
+    case ObjectClass::kFree:
+    case ObjectClass::kSwap:
+      return 1;
+    default:
+      return 19;
+  }
+}
+
+}  // namespace
 
 Packer::Packer(const Repository& repository, const ObjectIndex& index, int level)
     : repository_(repository), index_(index), level_(level), pack_(std::make_unique<PackBuilder>()) {}
@@ -101,8 +116,8 @@ void Packer::encode(const Window& window, std::vector<FramePlan>& frames) const 
       append(raw, window.object_bytes(window.objects[number]));
       raw.resize(round_up(raw.size(), kObjectAlignment));
     }
-    frame.encoded =
-        encode_frame(frame.object_class, static_cast<std::uint32_t>(frame.objects.size()), raw, level_);
+    frame.encoded = encode_frame(frame.object_class, static_cast<std::uint32_t>(frame.objects.size()), raw,
+                                 std::min(level_, level_max(frame.object_class)));
   });
 }
 
@@ -116,6 +131,7 @@ void Packer::add_to_pack(FramePlan frame) {
   made_.push_back({frame.number, {digest, {}}});
   ++statistics_.frames_new;
   statistics_.stored_bytes += stored_bytes;
+  statistics_.stored_by_class[static_cast<std::size_t>(frame.object_class)] += stored_bytes;
   const std::uint64_t offset = pack_->add(std::move(frame.encoded), frame.records);
   pending_.push_back({made_.size() - 1, offset, stored_bytes, std::move(frame.records)});
   if (pack_->bytes() >= repository_.parameters().pack_bytes_target) start_write();

@@ -3,6 +3,7 @@
 // bytes are.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <future>
 #include <memory>
@@ -27,6 +28,7 @@ struct PackStatistics {
   std::uint64_t bytes_new = 0;  ///< of new objects, before compression
   std::uint64_t frames_new = 0;
   std::uint64_t stored_bytes = 0;  ///< of new frames, as stored
+  std::array<std::uint64_t, kObjectClassCount> stored_by_class{};
   std::uint64_t packs_new = 0;
 };
 

@@ -58,15 +58,27 @@ std::vector<std::span<const Target>> group_reads(std::span<const Target> targets
   return groups;
 }
 
+/// Whether the targets lie in the content as they lie on the disk, without gaps: the common case.
+bool is_one_run(std::span<const Target> group) {
+  for (std::size_t i = 1; i < group.size(); ++i) {
+    const Target& last = group[i - 1];
+    if (group[i].disk_offset != last.disk_offset + last.length ||
+        group[i].content_offset != last.content_offset + last.length) {
+      return false;
+    }
+  }
+  return true;
+}
+
 void read_group(Source& source, std::span<const Target> group, ByteSpan content) {
   const Target& first = group.front();
-  if (group.size() == 1) {
-    source.read(first.disk_offset, content.subspan(first.content_offset, first.length));
+  const std::uint64_t length = group.back().disk_offset + group.back().length - first.disk_offset;
+  if (is_one_run(group)) {
+    source.read(first.disk_offset, content.subspan(first.content_offset, length));
     return;
   }
   static thread_local Bytes memory(kReadBytesMax);
-  const ByteSpan staging =
-      ByteSpan(memory).first(group.back().disk_offset + group.back().length - first.disk_offset);
+  const ByteSpan staging = ByteSpan(memory).first(length);
   source.read(first.disk_offset, staging);
   for (const Target& target : group) {
     std::memcpy(content.data() + target.content_offset,

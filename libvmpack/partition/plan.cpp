@@ -133,6 +133,7 @@ struct Zone {
   ByteRange range;
   ObjectClass object_class = ObjectClass::kBoot;
   Cutting cutting = Cutting::kFixed;
+  bool discard = false;
 };
 
 Zone zone_of(const Volume& volume) {
@@ -145,7 +146,8 @@ Zone zone_of(const Volume& volume) {
 /// Zones that tile the whole image: volumes, the free space in them, and what lies between volumes.
 class ZoneBuilder {
  public:
-  explicit ZoneBuilder(std::uint64_t image_bytes) : image_bytes_(image_bytes) {}
+  ZoneBuilder(std::uint64_t image_bytes, bool discard_free)
+      : image_bytes_(image_bytes), discard_free_(discard_free) {}
 
   std::vector<Zone> build(const Layout& layout) {
     std::vector<const Volume*> volumes;
@@ -163,7 +165,12 @@ class ZoneBuilder {
           continue;
         if (free.offset % kSectorBytes != 0 || free.length % kSectorBytes != 0) continue;
         add({free.offset, 0}, zone.object_class, zone.cutting);
-        add({at_, free.length}, ObjectClass::kFree, Cutting::kContentDefined);
+        add({at_, free.length}, ObjectClass::kFree, Cutting::kContentDefined,
+            discard_free_ && free_is_discardable(*volume));
+      }
+      if (zone.object_class == ObjectClass::kSwap && discard_free_ && end > at_) {
+        add({at_, std::min(kSwapHeaderBytes, end - at_)}, zone.object_class, zone.cutting);
+        add({end, 0}, zone.object_class, zone.cutting, true);
       }
       add({end, 0}, zone.object_class, zone.cutting);
     }
@@ -173,14 +180,15 @@ class ZoneBuilder {
 
  private:
   /// Gives everything from where the last zone ended up to range.end() to one kind.
-  void add(ByteRange range, ObjectClass object_class, Cutting cutting) {
+  void add(ByteRange range, ObjectClass object_class, Cutting cutting, bool discard = false) {
     const std::uint64_t end = std::min(image_bytes_, round_down(range.end(), kSectorBytes));
     if (end <= at_) return;
-    zones_.push_back({{at_, end - at_}, object_class, cutting});
+    zones_.push_back({{at_, end - at_}, object_class, cutting, discard});
     at_ = end;
   }
 
   std::uint64_t image_bytes_;
+  bool discard_free_;
   std::uint64_t at_ = 0;
   std::vector<Zone> zones_;
 };
@@ -189,7 +197,7 @@ class ZoneBuilder {
 /// kPartBytesMax.
 class RestBuilder {
  public:
-  RestBuilder(std::vector<Zone> zones, std::vector<Part>& parts) : zones_(std::move(zones)), parts_(parts) {}
+  RestBuilder(std::vector<Zone> zones, Plan& plan) : zones_(std::move(zones)), plan_(plan) {}
 
   void build(std::span<const ByteRange> data, const std::vector<Claim>& claims) {
     std::size_t claim = 0;
@@ -212,29 +220,42 @@ class RestBuilder {
       const std::uint64_t in_zone = at - zone.range.offset;
       const std::uint64_t stop = std::min(
           {end, zone.range.end(), zone.range.offset + round_down(in_zone, kPartBytesMax) + kPartBytesMax});
+      if (zone.discard) {
+        discarded(zone) += stop - at;
+        at = stop;
+        continue;
+      }
       Part part;
       part.object_class = zone.object_class;
       part.cutting = zone.cutting;
       part.bytes = stop - at;
       part.ranges.push_back({at, stop - at});
-      parts_.push_back(std::move(part));
+      plan_.parts.push_back(std::move(part));
       at = stop;
     }
   }
 
+  std::uint64_t& discarded(const Zone& zone) {
+    return zone.object_class == ObjectClass::kSwap ? plan_.discarded.swap : plan_.discarded.free;
+  }
+
   std::vector<Zone> zones_;
   std::size_t zone_ = 0;
-  std::vector<Part>& parts_;
+  Plan& plan_;
 };
 
 }  // namespace
 
-Plan make_plan(const Layout& layout, std::span<const ByteRange> data, std::uint32_t whole_file_bytes_max) {
+bool free_is_discardable(const Volume& volume) {
+  return volume.inspected && !volume.dirty && volume.warning.empty();
+}
+
+Plan make_plan(const Layout& layout, std::span<const ByteRange> data, const PlanOptions& options) {
   Plan plan;
-  plan.parts = file_parts(layout, layout.image_bytes, whole_file_bytes_max, plan.files_rejected);
+  plan.parts = file_parts(layout, layout.image_bytes, options.whole_file_bytes_max, plan.files_rejected);
   drop_overlapping(plan.parts, plan.files_rejected);
   const std::vector<Claim> claims = claims_of(plan.parts);
-  RestBuilder(ZoneBuilder(layout.image_bytes).build(layout), plan.parts).build(data, claims);
+  RestBuilder(ZoneBuilder(layout.image_bytes, options.discard_free).build(layout), plan).build(data, claims);
   std::ranges::sort(plan.parts, {}, [](const Part& part) { return part.ranges.front().offset; });
   return plan;
 }

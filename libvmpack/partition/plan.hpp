@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "libvmpack/base/discarded_bytes.hpp"
 #include "libvmpack/base/object_class.hpp"
 #include "libvmpack/base/units.hpp"
 #include "libvmpack/inspect/layout.hpp"
@@ -34,15 +35,31 @@ struct Part {
   std::vector<ByteRange> ranges;  ///< on the disk, offsets and lengths multiples of 512
 };
 
+struct PlanOptions {
+  std::uint32_t whole_file_bytes_max = 128 * kKiB;  ///< a file up to this size is one object
+  bool discard_free = false;                        ///< leave out what discardable() says
+};
+
 struct Plan {
   std::vector<Part> parts;  ///< sorted by where they begin on the disk
   std::uint64_t files_rejected =
       0;  ///< whose extents made no sense; their blocks are in parts without a file
+  DiscardedBytes discarded;
 };
 
+/// Whether what `volume` calls free may be dropped: its file system was inspected, cleanly unmounted and
+/// found without damage.
+[[nodiscard]] bool free_is_discardable(const Volume& volume);
+
+/// Of a swap volume this much is kept from its start: its header (in the first page, whose size depends on
+/// the machine), label and UUID among it.
+inline constexpr std::uint64_t kSwapHeaderBytes = 64 * kKiB;
+
 /// Covers every byte of `data` (sorted, sector-aligned ranges that may hold something else than zeros) with
-/// exactly one part. Whatever the layout claims can change where cuts fall, and nothing else.
+/// exactly one part. Whatever the layout claims can change where cuts fall, and nothing else; unless
+/// `discard_free` asks for it: then discardable free space and the contents of "swap" volumes are in no part,
+/// but for what a file claims.
 [[nodiscard]] Plan make_plan(const Layout& layout, std::span<const ByteRange> data,
-                             std::uint32_t whole_file_bytes_max);
+                             const PlanOptions& options);
 
 }  // namespace vmpack

@@ -49,6 +49,9 @@ Manifest manifest_from(const OrderedJson& json, std::string_view where) {
     manifest.classes[i] = {found->at("objects").get<std::uint64_t>(),
                            found->at("bytes").get<std::uint64_t>()};
   }
+  if (const auto found = json.find("discarded"); found != json.end()) {
+    manifest.discarded = {found->at("free").get<std::uint64_t>(), found->at("swap").get<std::uint64_t>()};
+  }
   manifest.map = MapDigest(digest_from_json(json.at("map"), where));
   if (json.contains("files")) manifest.files = FileTableDigest(digest_from_json(json.at("files"), where));
   if (json.contains("parent")) manifest.parent = SnapshotDigest(digest_from_json(json.at("parent"), where));
@@ -80,6 +83,9 @@ std::string to_json(const Manifest& manifest) {
                                                                     {"bytes", manifest.classes[i].bytes}};
   }
   json["classes"] = std::move(classes);
+  if (manifest.discarded) {
+    json["discarded"] = {{"free", manifest.discarded->free}, {"swap", manifest.discarded->swap}};
+  }
   json["map"] = manifest.map.hex();
   if (manifest.files) json["files"] = manifest.files->hex();
   if (manifest.parent) json["parent"] = manifest.parent->hex();

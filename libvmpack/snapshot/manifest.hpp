@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "libvmpack/base/digest.hpp"
+#include "libvmpack/base/discarded_bytes.hpp"
 #include "libvmpack/base/object_class.hpp"
 
 namespace vmpack {
@@ -41,6 +42,7 @@ struct Manifest {
   std::string table;             ///< "gpt", "mbr" or empty
   std::vector<VolumeSummary> volumes;
   std::array<ClassStatistics, kObjectClassCount> classes{};
+  std::optional<DiscardedBytes> discarded;  ///< where free space and swap were left out
   MapDigest map;
   std::optional<FileTableDigest> files;
   std::optional<SnapshotDigest> parent;

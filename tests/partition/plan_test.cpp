@@ -3,6 +3,8 @@
 
 #include <fmt/core.h>
 
+#include <functional>
+
 #include <catch2/catch.hpp>
 
 #include "tests/support/random_bytes.hpp"
@@ -108,14 +110,14 @@ Layout hostile_layout(std::uint64_t seed) {
 TEST_CASE("a disk without a layout is covered by parts of no file") {
   Layout layout;
   layout.image_bytes = kImage;
-  const Plan plan = make_plan(layout, kAll, kWhole);
+  const Plan plan = make_plan(layout, kAll, {kWhole});
   CHECK(covers_exactly(plan, kAll, kImage));
   CHECK(plan.parts.size() == kImage / kPartBytesMax);
 }
 
 TEST_CASE("a file is a part of its own, its tail's block is split at the sector that ends it") {
   const Layout layout = one_volume({file("/a.txt", 5000, {{0, 2 * kMiB, 8192}})});
-  const Plan plan = make_plan(layout, kAll, kWhole);
+  const Plan plan = make_plan(layout, kAll, {kWhole});
   CHECK(covers_exactly(plan, kAll, kImage));
   const auto part = std::ranges::find(plan.parts, 0U, &Part::file);
   REQUIRE(part != plan.parts.end());
@@ -127,7 +129,7 @@ TEST_CASE("a file is a part of its own, its tail's block is split at the sector 
 
 TEST_CASE("a file in pieces all over the disk is one part in file order") {
   const Layout layout = one_volume({file("/a", 12288, {{0, 20 * kMiB, 4096}, {4096, 3 * kMiB, 8192}})});
-  const Plan plan = make_plan(layout, kAll, kWhole);
+  const Plan plan = make_plan(layout, kAll, {kWhole});
   CHECK(covers_exactly(plan, kAll, kImage));
   const auto part = std::ranges::find(plan.parts, 0U, &Part::file);
   REQUIRE(part != plan.parts.end());
@@ -137,7 +139,7 @@ TEST_CASE("a file in pieces all over the disk is one part in file order") {
 TEST_CASE("holes end a part, and a long file is split at multiples of the largest part") {
   const Layout layout = one_volume({file("/holes", kMiB, {{0, 2 * kMiB, 4096}, {65536, 3 * kMiB, 4096}}),
                                     file("/long", 20 * kMiB, {{0, 8 * kMiB, 20 * kMiB}})});
-  const Plan plan = make_plan(layout, kAll, kWhole);
+  const Plan plan = make_plan(layout, kAll, {kWhole});
   CHECK(covers_exactly(plan, kAll, kImage));
   CHECK(std::ranges::count(plan.parts, 0U, &Part::file) == 2);
   CHECK(std::ranges::count(plan.parts, 1U, &Part::file) == 2);
@@ -146,7 +148,7 @@ TEST_CASE("holes end a part, and a long file is split at multiples of the larges
 TEST_CASE("of files that claim the same blocks the later on the disk gives way") {
   const Layout layout =
       one_volume({file("/a", 8192, {{0, 2 * kMiB, 8192}}), file("/b", 8192, {{0, 2 * kMiB + 4096, 8192}})});
-  const Plan plan = make_plan(layout, kAll, kWhole);
+  const Plan plan = make_plan(layout, kAll, {kWhole});
   CHECK(covers_exactly(plan, kAll, kImage));
   CHECK(plan.files_rejected == 1);
   CHECK(std::ranges::count(plan.parts, 0U, &Part::file) == 1);
@@ -159,7 +161,7 @@ TEST_CASE("free space, metadata, swap and gaps have their classes") {
   swap.range = {40 * kMiB, 4 * kMiB};
   swap.type = "swap";
   layout.volumes.push_back(swap);
-  const Plan plan = make_plan(layout, kAll, kWhole);
+  const Plan plan = make_plan(layout, kAll, {kWhole});
   CHECK(covers_exactly(plan, kAll, kImage));
   std::array<std::uint64_t, kObjectClassCount> bytes{};
   for (const Part& part : plan.parts) bytes[static_cast<std::size_t>(part.object_class)] += part.bytes;
@@ -167,6 +169,34 @@ TEST_CASE("free space, metadata, swap and gaps have their classes") {
   CHECK(bytes[static_cast<std::size_t>(ObjectClass::kFsMetadata)] == 31 * kMiB);
   CHECK(bytes[static_cast<std::size_t>(ObjectClass::kSwap)] == 4 * kMiB);
   CHECK(bytes[static_cast<std::size_t>(ObjectClass::kBoot)] == kImage - 36 * kMiB);
+}
+
+TEST_CASE("free space and swap are left out when asked for, but for what a file claims") {
+  Layout layout = one_volume({file("/a", 8192, {{0, 4 * kMiB, 8192}})});
+  layout.volumes[0].free = {{4 * kMiB, kMiB}};
+  Volume swap;
+  swap.range = {40 * kMiB, 4 * kMiB};
+  swap.type = "swap";
+  layout.volumes.push_back(swap);
+  const std::vector<ByteRange> kept = {
+      {0, 4 * kMiB + 8192}, {5 * kMiB, 35 * kMiB + kSwapHeaderBytes}, {44 * kMiB, kImage - 44 * kMiB}};
+  const Plan plan = make_plan(layout, kAll, {kWhole, true});
+  CHECK(covers_exactly(plan, kept, kImage));
+  CHECK(plan.discarded.free == kMiB - 8192);
+  CHECK(plan.discarded.swap == 4 * kMiB - kSwapHeaderBytes);
+  const auto left_out = [](const Plan& made) { return made.discarded.free + made.discarded.swap; };
+  CHECK(left_out(make_plan(layout, kAll, {kWhole})) == 0);
+  CHECK(left_out(make_plan(layout, kept, {kWhole, true})) == 0);  // holes are not counted
+  layout.volumes.pop_back();
+  for (const auto& spoil : std::vector<std::function<void(Volume&)>>{
+           [](Volume& volume) { volume.dirty = true; }, [](Volume& volume) { volume.warning = "damaged"; },
+           [](Volume& volume) { volume.inspected = false; }}) {
+    Layout spoilt = layout;
+    spoil(spoilt.volumes[0]);
+    const Plan whole = make_plan(spoilt, kAll, {kWhole, true});
+    CHECK(covers_exactly(whole, kAll, kImage));
+    CHECK(left_out(whole) == 0);
+  }
 }
 
 TEST_CASE("whatever a layout claims, every byte of the data is in exactly one part") {
@@ -179,6 +209,6 @@ TEST_CASE("whatever a layout claims, every byte of the data is in exactly one pa
       at += length + kSectorBytes * random.below(2000);
     }
     INFO("seed " << seed);
-    REQUIRE(covers_exactly(make_plan(hostile_layout(seed), data, kWhole), data, kImage));
+    REQUIRE(covers_exactly(make_plan(hostile_layout(seed), data, {kWhole}), data, kImage));
   }
 }

@@ -15,7 +15,7 @@
 namespace vmpack {
 namespace {
 
-constexpr std::uint64_t kChunkBytes = 64 * kKiB;
+constexpr std::uint64_t kChunkBytes = 16 * kKiB;
 constexpr std::size_t kSlots = 1024;
 constexpr std::size_t kLargePageBytes = 2 * kMiB;
 constexpr std::uint64_t kNoChunk = ~std::uint64_t{0};
