@@ -244,6 +244,7 @@ TEST_CASE("a server can be stopped at any moment") {
     under_test.server->begin_stop();
     std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds % 2));
     under_test.server->finish_stop();
+    under_test.server.reset();  // closes what was accepted and never begun, too
     traffic.join();
   }
 }
