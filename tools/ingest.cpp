@@ -98,7 +98,7 @@ int run_ingest(const IngestCommandOptions& options, const Context& context) {
   std::unique_ptr<OsInspection> os;
   if (!options.image.no_os) os = OsInspection::start(source->attachment(), kOsTimeMax);
   const Layout layout = inspect(*source, {}, *progress);
-  const IngestResult result = ingest(*repository, *source, layout, name,
+  const IngestResult result = ingest(repository, *source, layout, name,
                                      {options.level, labels, options.force, options.discard_free}, *progress);
   const OrderedJson facts = ingest_facts(result, name, *source);
   OrderedJson note = facts;

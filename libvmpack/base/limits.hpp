@@ -16,6 +16,8 @@ inline constexpr std::uint64_t kFrameRawBytesMax = 4 * kMiB;
 inline constexpr std::uint64_t kFrameStoredBytesMax = kFrameRawBytesMax + 64 * kKiB;
 inline constexpr std::uint32_t kFrameObjectsMax = 8192;
 inline constexpr std::uint32_t kFrameBasesMax = 16;
+/// Of all frames that a delta frame is compressed against.
+inline constexpr std::uint64_t kDeltaPrefixBytesMax = 2 * kFrameRawBytesMax;
 
 inline constexpr std::uint64_t kPackBytesMax = 1 * kGiB;
 inline constexpr std::uint64_t kPackTableBytesMax = 256 * kMiB;

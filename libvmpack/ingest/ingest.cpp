@@ -147,15 +147,16 @@ std::uint64_t bytes_of(const Plan& plan) {
 /// One ingest from the plan to the commit.
 class Ingest {
  public:
-  Ingest(const Repository& repository, Source& source, const Layout& layout, const IngestOptions& options,
-         Progress& progress)
-      : repository_(repository),
+  Ingest(const std::shared_ptr<const Repository>& repository, Source& source, const Layout& layout,
+         const ReferenceName& name, const IngestOptions& options, Progress& progress)
+      : repository_(*repository),
         source_(source),
         layout_(layout),
         options_(options),
         progress_(progress),
-        index_(ObjectIndex::open(repository.store())),
-        packer_(repository, *index_, options.level),
+        index_(ObjectIndex::open(repository_.store())),
+        older_(repository, name, layout),
+        packer_(repository_, *index_, &older_, options.level),
         contents_(layout) {}
 
   IngestResult run(const ReferenceName& name) {
@@ -286,6 +287,7 @@ class Ingest {
   const IngestOptions& options_;
   Progress& progress_;
   std::unique_ptr<ObjectIndex> index_;
+  OlderSnapshot older_;
   Packer packer_;
   FileContents contents_;
   BufferPool buffers_{kWindowBytesMax};
@@ -294,15 +296,15 @@ class Ingest {
 
 }  // namespace
 
-IngestResult ingest(const Repository& repository, Source& source, const Layout& layout,
+IngestResult ingest(const std::shared_ptr<const Repository>& repository, Source& source, const Layout& layout,
                     const ReferenceName& name, const IngestOptions& options, Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  if (!options.force && repository.find(name)) {
+  if (!options.force && repository->find(name)) {
     throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", name.text()),
                 "choose another tag, or move it with --force");
   }
   if (options.discard_free) check_discard(layout, progress);
-  IngestResult result = Ingest(repository, source, layout, options, progress).run(name);
+  IngestResult result = Ingest(repository, source, layout, name, options, progress).run(name);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

@@ -36,7 +36,7 @@ struct IngestResult {
 /// number of threads. Throws kAlreadyExists before anything is read when `name` exists and `force` is not
 /// set, and kRefused where `discard_free` asks for what could lose data: a file system that was not cleanly
 /// unmounted, a suspended system in swap space.
-IngestResult ingest(const Repository& repository, Source& source, const Layout& layout,
+IngestResult ingest(const std::shared_ptr<const Repository>& repository, Source& source, const Layout& layout,
                     const ReferenceName& name, const IngestOptions& options, Progress& progress);
 
 /// Bytes of the image by class as the plan for `layout` has them, zeros left out: what `vmpack inspect`

@@ -22,10 +22,31 @@ int level_max(ObjectClass object_class) {
   }
 }
 
+/// Less than this is smaller in a frame with its likes than in one of its own.
+constexpr std::uint64_t kDeltaFrameBytesMin = 8 * kKiB;
+/// A delta frame must take at most this many hundredths of what the same frame takes on its own, or it is not
+/// worth the reads of its bases.
+constexpr std::size_t kDeltaPercentMax = 85;
+
+/// Adds what is missing to `frames`, unless that makes too many.
+bool join(std::vector<FrameDigest>& frames, std::span<const FrameDigest> more) {
+  std::vector<FrameDigest> joined = frames;
+  for (const FrameDigest& frame : more) {
+    if (std::ranges::find(joined, frame) == joined.end()) joined.push_back(frame);
+  }
+  if (joined.size() > kDeltaBasesMax) return false;
+  frames = std::move(joined);
+  return true;
+}
+
 }  // namespace
 
-Packer::Packer(const Repository& repository, const ObjectIndex& index, int level)
-    : repository_(repository), index_(index), level_(level), pack_(std::make_unique<PackBuilder>()) {}
+Packer::Packer(const Repository& repository, const ObjectIndex& index, OlderSnapshot* older, int level)
+    : repository_(repository),
+      index_(index),
+      older_(older),
+      level_(level),
+      pack_(std::make_unique<PackBuilder>()) {}
 
 std::optional<Packer::Spot> Packer::find_stored(const ObjectDigest& digest) {
   if (const auto found = spots_.find(digest); found != spots_.end()) return found->second;
@@ -33,7 +54,7 @@ std::optional<Packer::Spot> Packer::find_stored(const ObjectDigest& digest) {
   if (!location) return std::nullopt;
   const auto [entry, is_new] =
       stored_frames_.try_emplace(location->frame, static_cast<std::uint32_t>(frames_.size()));
-  if (is_new) frames_.push_back({location->frame, location->location});
+  if (is_new) frames_.push_back({location->frame, location->location, location->bases});
   return spots_.emplace(digest, Spot{entry->second, location->offset}).first->second;
 }
 
@@ -62,35 +83,101 @@ void Packer::add_segments(const Window& window, const CutObject& object, Spot sp
   VMPACK_ASSERT(left == 0);
 }
 
-std::vector<FramePlan> Packer::plan(const Window& window, std::span<const std::uint64_t> order) {
-  // Which objects are new; equal ones within the window count once.
-  std::vector<std::uint32_t> fresh;
+/// New objects of the window, equal ones once, in the order in which they meet in frames.
+std::vector<Packer::FreshObject> Packer::find_fresh(const Window& window,
+                                                    std::span<const std::uint64_t> order) {
+  std::vector<FreshObject> fresh;
   for (std::uint32_t i = 0; i < window.objects.size(); ++i) {
     const CutObject& object = window.objects[i];
     if (object.zero || find_stored(object.digest)) continue;
-    spots_.emplace(object.digest, Spot{});  // its spot is set below
-    fresh.push_back(i);
-  }
-  std::ranges::stable_sort(fresh, {}, [&](std::uint32_t i) { return order[window.objects[i].part]; });
-
-  std::vector<FramePlan> frames;
-  std::uint64_t raw_bytes = 0;
-  for (const std::uint32_t i : fresh) {
-    const CutObject& object = window.objects[i];
-    const ObjectClass object_class = window.parts[object.part].object_class;
-    const bool fits = !frames.empty() && frames.back().object_class == object_class &&
-                      raw_bytes + object.bytes <= repository_.parameters().frame_bytes_target;
-    if (!fits) {
-      frames.push_back({new_frame(), object_class, {}, {}, {}});
-      raw_bytes = 0;
+    spots_.emplace(object.digest, Spot{});  // its spot is set when it has a frame
+    fresh.push_back({i, order[object.part], {}});
+    if (older_ != nullptr && !object.slack) {
+      fresh.back().older = older_->frames_of(window.parts[object.part], object.part_offset, object.bytes);
     }
-    spots_[object.digest] = {frames.back().number, static_cast<std::uint32_t>(raw_bytes)};
-    frames.back().objects.push_back(i);
-    frames.back().records.push_back({object.digest, object.bytes});
-    raw_bytes = next_object_offset(raw_bytes, object.bytes);
-    ++statistics_.objects_new;
-    statistics_.bytes_new += object.bytes;
   }
+  std::ranges::stable_sort(fresh, {}, &FreshObject::rank);
+  return fresh;
+}
+
+void Packer::add_object(const Window& window, std::uint32_t number, FramePlan& frame) {
+  const CutObject& object = window.objects[number];
+  const std::uint64_t offset = frame.raw_bytes;
+  spots_[object.digest] = {frame.number, static_cast<std::uint32_t>(offset)};
+  frame.objects.push_back(number);
+  frame.records.push_back({object.digest, object.bytes});
+  frame.raw_bytes = next_object_offset(offset, object.bytes);
+  ++statistics_.objects_new;
+  statistics_.bytes_new += object.bytes;
+}
+
+/// Takes objects that have older versions out of `fresh` and groups them by the frames that hold those. What
+/// would make too small a frame stays in `fresh`: beside its likes it is smaller.
+void Packer::add_delta_frames(const Window& window, std::vector<FreshObject>& fresh,
+                              std::vector<FramePlan>& frames) {
+  struct Group {
+    FramePlan frame;  // objects, older and raw_bytes alone
+    std::vector<FreshObject> members;
+  };
+  std::unordered_map<FrameDigest, std::size_t, DigestHash> ordinals;
+  std::vector<FreshObject> candidates;
+  std::vector<FreshObject> rest;
+  for (FreshObject& object : fresh) {
+    if (!object.older.empty()) ordinals.try_emplace(object.older.front(), ordinals.size());
+    (object.older.empty() ? rest : candidates).push_back(std::move(object));
+  }
+  const auto class_of = [&](const FreshObject& object) {
+    return window.parts[window.objects[object.object].part].object_class;
+  };
+  std::ranges::stable_sort(candidates, {}, [&](const FreshObject& object) {
+    return std::pair(class_of(object), ordinals.at(object.older.front()));
+  });
+  std::vector<Group> groups;
+  for (FreshObject& object : candidates) {
+    const std::uint64_t bytes = window.objects[object.object].bytes;
+    const bool fits = !groups.empty() && groups.back().frame.object_class == class_of(object) &&
+                      groups.back().frame.raw_bytes + bytes <= repository_.parameters().frame_bytes_target;
+    if (!fits || !join(groups.back().frame.older, object.older)) {
+      groups.emplace_back();
+      groups.back().frame.object_class = class_of(object);
+      groups.back().frame.older = object.older;
+    }
+    groups.back().frame.raw_bytes = next_object_offset(groups.back().frame.raw_bytes, bytes);
+    groups.back().members.push_back(std::move(object));
+  }
+  for (Group& group : groups) {
+    if (group.frame.raw_bytes < kDeltaFrameBytesMin) {
+      std::ranges::move(group.members, std::back_inserter(rest));
+      continue;
+    }
+    frames.push_back({new_frame(), group.frame.object_class, {}, {}, std::move(group.frame.older), 0, {}});
+    for (const FreshObject& object : group.members) add_object(window, object.object, frames.back());
+  }
+  std::ranges::stable_sort(rest, {}, &FreshObject::rank);
+  fresh = std::move(rest);
+}
+
+void Packer::add_frames(const Window& window, std::span<const FreshObject> fresh,
+                        std::vector<FramePlan>& frames) {
+  FramePlan* frame = nullptr;
+  for (const FreshObject& object : fresh) {
+    const CutObject& cut = window.objects[object.object];
+    const ObjectClass object_class = window.parts[cut.part].object_class;
+    const bool fits = frame != nullptr && frame->object_class == object_class &&
+                      frame->raw_bytes + cut.bytes <= repository_.parameters().frame_bytes_target;
+    if (!fits) {
+      frames.push_back({new_frame(), object_class, {}, {}, {}, 0, {}});
+      frame = &frames.back();
+    }
+    add_object(window, object.object, *frame);
+  }
+}
+
+std::vector<FramePlan> Packer::plan(const Window& window, std::span<const std::uint64_t> order) {
+  std::vector<FreshObject> fresh = find_fresh(window, order);
+  std::vector<FramePlan> frames;
+  add_delta_frames(window, fresh, frames);
+  add_frames(window, fresh, frames);
 
   for (std::size_t i = 0; i < window.objects.size(); ++i) {
     const CutObject& object = window.objects[i];
@@ -107,18 +194,28 @@ std::vector<FramePlan> Packer::plan(const Window& window, std::span<const std::u
   return frames;
 }
 
+void Packer::encode_frame_plan(const Window& window, FramePlan& frame) const {
+  static thread_local Bytes raw;
+  raw.clear();
+  for (const std::uint32_t number : frame.objects) {
+    append(raw, window.object_bytes(window.objects[number]));
+    raw.resize(round_up(raw.size(), kObjectAlignment));
+  }
+  const auto count = static_cast<std::uint32_t>(frame.objects.size());
+  const int level = std::min(level_, level_max(frame.object_class));
+  frame.encoded = encode_frame(frame.object_class, count, raw, level);
+  if (frame.older.empty()) return;
+  const std::vector<FrameBase> bases = older_->bases(frame.older);
+  if (bases.empty()) return;
+  EncodedFrame delta = encode_delta_frame(frame.object_class, count, raw, level, bases);
+  if (delta.stored.size() < frame.encoded.stored.size() / 100 * kDeltaPercentMax) {
+    frame.encoded = std::move(delta);
+  }
+}
+
 void Packer::encode(const Window& window, std::vector<FramePlan>& frames) const {
-  tbb::parallel_for(std::size_t{0}, frames.size(), [&](std::size_t i) {
-    FramePlan& frame = frames[i];
-    static thread_local Bytes raw;
-    raw.clear();
-    for (const std::uint32_t number : frame.objects) {
-      append(raw, window.object_bytes(window.objects[number]));
-      raw.resize(round_up(raw.size(), kObjectAlignment));
-    }
-    frame.encoded = encode_frame(frame.object_class, static_cast<std::uint32_t>(frame.objects.size()), raw,
-                                 std::min(level_, level_max(frame.object_class)));
-  });
+  tbb::parallel_for(std::size_t{0}, frames.size(),
+                    [&](std::size_t i) { encode_frame_plan(window, frames[i]); });
 }
 
 void Packer::store(std::vector<FramePlan> frames) {
@@ -128,7 +225,9 @@ void Packer::store(std::vector<FramePlan> frames) {
 void Packer::add_to_pack(FramePlan frame) {
   const FrameDigest digest = frame.encoded.digest;
   const auto stored_bytes = static_cast<std::uint32_t>(frame.encoded.stored.size());
-  made_.push_back({frame.number, {digest, {}}});
+  std::vector<FramePlace> bases;
+  for (const FrameDigest& base : frame.encoded.bases) bases.push_back({base, older_->place(base)});
+  made_.push_back({frame.number, {digest, {}, std::move(bases)}});
   ++statistics_.frames_new;
   statistics_.stored_bytes += stored_bytes;
   statistics_.stored_by_class[static_cast<std::size_t>(frame.object_class)] += stored_bytes;
@@ -155,7 +254,7 @@ void Packer::wait_for_write() {
   for (const PendingFrame& frame : written.frames) {
     Frame& made = made_[frame.made].frame;
     made.location = {written.digest, frame.offset, frame.stored_bytes};
-    new_index_.add_frame(made.digest, frame.offset, frame.stored_bytes, frame.objects);
+    new_index_.add_frame(made.digest, frame.offset, frame.stored_bytes, frame.objects, made.bases);
   }
 }
 
@@ -167,7 +266,8 @@ FrameDigest Packer::store_single(ObjectClass object_class, Bytes bytes) {
     const FrameDigest found = frames_[spot->frame].digest;
     if (found != FrameDigest{}) return found;
   }
-  FramePlan frame{new_frame(), object_class, {}, {{digest, static_cast<std::uint32_t>(bytes.size())}}, {}};
+  FramePlan frame{new_frame(), object_class, {}, {{digest, static_cast<std::uint32_t>(bytes.size())}}, {}, 0,
+                  {}};
   const std::uint32_t number = frame.number;
   bytes.resize(round_up(bytes.size(), kObjectAlignment));
   frame.encoded = encode_frame(object_class, 1, bytes, level_);
@@ -201,6 +301,10 @@ std::vector<FramePlace> Packer::places() const {
   places.reserve(frames_.size());
   for (const Frame& frame : frames_) places.push_back({frame.digest, frame.location});
   for (const MadeFrame& made : made_) places[made.number] = {made.frame.digest, made.frame.location};
+  for (const Frame& frame : frames_) places.insert(places.end(), frame.bases.begin(), frame.bases.end());
+  for (const MadeFrame& made : made_) {
+    places.insert(places.end(), made.frame.bases.begin(), made.frame.bases.end());
+  }
   return places;
 }
 

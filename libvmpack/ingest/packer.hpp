@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "libvmpack/base/digest.hpp"
+#include "libvmpack/ingest/older_snapshot.hpp"
 #include "libvmpack/ingest/window.hpp"
 #include "libvmpack/pack/pack.hpp"
 #include "libvmpack/repo/object_index.hpp"
@@ -38,6 +39,8 @@ struct FramePlan {
   ObjectClass object_class = ObjectClass::kOpaque;
   std::vector<std::uint32_t> objects;  ///< in window.objects
   std::vector<ObjectRecord> records;
+  std::vector<FrameDigest> older;  ///< of an older snapshot: what its objects were, probably
+  std::uint64_t raw_bytes = 0;
   EncodedFrame encoded;  ///< after encode()
 };
 
@@ -46,11 +49,12 @@ struct FramePlan {
 /// comes after the windows.
 class Packer {
  public:
-  Packer(const Repository& repository, const ObjectIndex& index, int level);
+  /// `older` may be null, and must outlive this.
+  Packer(const Repository& repository, const ObjectIndex& index, OlderSnapshot* older, int level);
 
   /// Decides for each object whether it is new, and in which frame it will lie. Records the image's segments.
   std::vector<FramePlan> plan(const Window& window, std::span<const std::uint64_t> order);
-  /// Compresses, on all cores.
+  /// Compresses, on all cores; against the older snapshot's frames where that pays.
   void encode(const Window& window, std::vector<FramePlan>& frames) const;
   /// Takes the frames into the pack being built, and writes packs that are full.
   void store(std::vector<FramePlan> frames);
@@ -77,6 +81,7 @@ class Packer {
   struct Frame {
     FrameDigest digest;
     FrameLocation location;
+    std::vector<FramePlace> bases;
   };
   /// A frame that this ingest made: what store() knows and plan() must not touch.
   struct MadeFrame {
@@ -95,6 +100,18 @@ class Packer {
     std::vector<PendingFrame> frames;
   };
 
+  struct FreshObject {
+    std::uint32_t object;  // in window.objects
+    std::uint64_t rank;
+    std::vector<FrameDigest> older;
+  };
+  std::vector<FreshObject> find_fresh(const Window& window, std::span<const std::uint64_t> order);
+  void add_delta_frames(const Window& window, std::vector<FreshObject>& fresh,
+                        std::vector<FramePlan>& frames);
+  void add_frames(const Window& window, std::span<const FreshObject> fresh, std::vector<FramePlan>& frames);
+  void add_object(const Window& window, std::uint32_t object, FramePlan& frame);
+  void encode_frame_plan(const Window& window, FramePlan& frame) const;
+
   std::optional<Spot> find_stored(const ObjectDigest& digest);
   void add_segments(const Window& window, const CutObject& object, Spot spot);
   std::uint32_t new_frame();
@@ -104,6 +121,7 @@ class Packer {
 
   const Repository& repository_;
   const ObjectIndex& index_;
+  OlderSnapshot* older_;
   int level_;
   std::vector<Frame> frames_;  // by number; those in made_ are not filled in here
   std::vector<MadeFrame> made_;

@@ -4,6 +4,10 @@
 #include <fmt/core.h>
 #include <zstd.h>
 
+#include <algorithm>
+#include <bit>
+#include <new>
+
 #include "formats/pack_generated.h"
 #include "libvmpack/base/envelope.hpp"
 #include "libvmpack/base/error.hpp"
@@ -14,6 +18,7 @@ namespace {
 
 constexpr std::uint8_t kFrameVersion = 1;
 constexpr std::uint8_t kDictionaryFlag = 1;
+constexpr int kWindowLogMin = 10;  // zstd's least
 static_assert(sizeof(fb::FrameHead) == 16);
 
 struct FreeCompressor {
@@ -50,59 +55,138 @@ void check_head(const fb::FrameHead& head, std::string_view where) {
   if (head.cipher() != 0) throw_unknown_feature(where, fmt::format("cipher {}", head.cipher()));
   if ((head.flags() & kDictionaryFlag) != 0) throw_unknown_feature(where, "dictionary");
   if (head.flags() != 0) throw_unknown_feature(where, fmt::format("frame flags {:#x}", head.flags()));
-  if (head.base_count() != 0) throw_unknown_feature(where, "delta frames");
+  if (head.base_count() > limits::kFrameBasesMax) {
+    throw Error(ErrorCode::kLimit, fmt::format("{} holds a frame against {} others, over the limit of {}",
+                                               where, head.base_count(), limits::kFrameBasesMax));
+  }
   if (head.raw_bytes() > limits::kFrameRawBytesMax) {
     throw Error(ErrorCode::kLimit, fmt::format("{} holds a frame of {} bytes, over the limit of {}", where,
                                                head.raw_bytes(), limits::kFrameRawBytesMax));
   }
 }
 
+/// Where a frame is compressed to: large enough for any.
+Bytes& compression_buffer() {
+  static thread_local Bytes buffer(ZSTD_compressBound(limits::kFrameRawBytesMax));
+  return buffer;
+}
+
+/// Fills in `stored` and the digest behind it.
+void finish_frame(EncodedFrame& frame, ByteView payload) {
+  const fb::FrameHead head(kFrameVersion, static_cast<std::uint8_t>(frame.codec), 0, 0,
+                           static_cast<std::uint8_t>(frame.object_class), 0,
+                           static_cast<std::uint8_t>(frame.bases.size()), 0, frame.raw_bytes,
+                           frame.object_count);
+  frame.stored.reserve(sizeof(head) + frame.bases.size() * kDigestBytes + payload.size());
+  append(frame.stored, struct_bytes(head));
+  for (const FrameDigest& base : frame.bases) append(frame.stored, std::as_bytes(std::span(base.bytes)));
+  append(frame.stored, payload);
+  frame.digest = FrameDigest(sha256(frame.stored));
+}
+
+/// The bytes of all bases, one behind the other. Valid until this thread's next call.
+ByteView joined(std::span<const FramePtr> bases, std::string_view where) {
+  static thread_local Bytes bytes;
+  bytes.clear();
+  for (const FramePtr& base : bases) {
+    if (!base->bases.empty()) throw damaged(where, "a delta frame stands on another one");
+    if (bytes.size() + base->bytes.size() > limits::kDeltaPrefixBytesMax) {
+      throw Error(ErrorCode::kLimit, fmt::format("{} holds a delta frame on too many bytes", where));
+    }
+    append(bytes, base->bytes);
+  }
+  return bytes;
+}
+
+void decompress(ByteView payload, ByteView prefix, ByteSpan into, std::string_view where) {
+  ZSTD_DCtx* context = decompressor();
+  ZSTD_DCtx_reset(context, ZSTD_reset_session_only);
+  if (ZSTD_isError(ZSTD_DCtx_refPrefix(context, prefix.data(), prefix.size())) != 0) throw std::bad_alloc();
+  const std::size_t size =
+      ZSTD_decompressDCtx(context, into.data(), into.size(), payload.data(), payload.size());
+  if (ZSTD_isError(size) != 0 || size != into.size()) throw damaged(where, "zstd cannot decode it");
+}
+
 }  // namespace
 
 EncodedFrame encode_frame(ObjectClass object_class, std::uint32_t object_count, ByteView raw, int level) {
   VMPACK_ASSERT(raw.size() <= limits::kFrameRawBytesMax);
-  constexpr std::size_t kHead = sizeof(fb::FrameHead);
   EncodedFrame frame;
   frame.object_class = object_class;
   frame.raw_bytes = static_cast<std::uint32_t>(raw.size());
   frame.object_count = object_count;
-  static thread_local Bytes compressed(ZSTD_compressBound(limits::kFrameRawBytesMax));
+  Bytes& compressed = compression_buffer();
   const std::size_t size =
       ZSTD_compressCCtx(compressor(), compressed.data(), compressed.size(), raw.data(), raw.size(), level);
   VMPACK_ASSERT(ZSTD_isError(size) == 0);
   frame.codec = size <= raw.size() - raw.size() / 32 ? Codec::kZstd : Codec::kStored;
-  const ByteView payload = frame.codec == Codec::kZstd ? ByteView(compressed).first(size) : raw;
-  frame.stored.reserve(kHead + payload.size());
-  frame.stored.resize(kHead);
-  append(frame.stored, payload);
-  const fb::FrameHead head(kFrameVersion, static_cast<std::uint8_t>(frame.codec), 0, 0,
-                           static_cast<std::uint8_t>(object_class), 0, 0, 0, frame.raw_bytes, object_count);
-  std::memcpy(frame.stored.data(), &head, kHead);
-  frame.digest = FrameDigest(sha256(frame.stored));
+  finish_frame(frame, frame.codec == Codec::kZstd ? ByteView(compressed).first(size) : raw);
   return frame;
 }
 
-std::shared_ptr<const DecodedFrame> decode_frame(ByteView stored, const FrameDigest& expected,
-                                                 std::string_view where) {
+EncodedFrame encode_delta_frame(ObjectClass object_class, std::uint32_t object_count, ByteView raw, int level,
+                                std::span<const FrameBase> bases) {
+  VMPACK_ASSERT(raw.size() <= limits::kFrameRawBytesMax && !bases.empty() && bases.size() <= kDeltaBasesMax);
+  EncodedFrame frame;
+  frame.object_class = object_class;
+  frame.codec = Codec::kZstd;
+  frame.raw_bytes = static_cast<std::uint32_t>(raw.size());
+  frame.object_count = object_count;
+  std::vector<FramePtr> frames;
+  for (const FrameBase& base : bases) {
+    frame.bases.push_back(base.digest);
+    frames.push_back(base.frame);
+  }
+  const ByteView prefix = joined(frames, "memory");
+  ZSTD_CCtx* context = compressor();
+  const auto set = [context](ZSTD_cParameter parameter, int value) {
+    VMPACK_ASSERT(ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value)) == 0);
+  };
+  ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
+  set(ZSTD_c_compressionLevel, level);
+  // The window must reach from the end of the frame back to the start of the bases.
+  set(ZSTD_c_windowLog, std::max<int>(kWindowLogMin, std::bit_width(prefix.size() + raw.size())));
+  VMPACK_ASSERT(ZSTD_isError(ZSTD_CCtx_refPrefix(context, prefix.data(), prefix.size())) == 0);
+  Bytes& compressed = compression_buffer();
+  const std::size_t size =
+      ZSTD_compress2(context, compressed.data(), compressed.size(), raw.data(), raw.size());
+  ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
+  VMPACK_ASSERT(ZSTD_isError(size) == 0);
+  finish_frame(frame, ByteView(compressed).first(size));
+  return frame;
+}
+
+FramePtr decode_frame(ByteView stored, const FrameDigest& expected, std::string_view where,
+                      const BaseReader& read_base) {
   if (sha256(stored) != expected) throw damaged(where, "its bytes do not match their SHA-256");
   constexpr std::size_t kHead = sizeof(fb::FrameHead);
   if (stored.size() < kHead) throw damaged(where, "it is shorter than a frame's head");
   const auto head = read_struct<fb::FrameHead>(stored);
   check_head(head, where);
-  const ByteView payload = stored.subspan(kHead);
+  const std::size_t bases_bytes = head.base_count() * kDigestBytes;
+  if (stored.size() < kHead + bases_bytes) throw damaged(where, "it is shorter than its head says");
+  const ByteView payload = stored.subspan(kHead + bases_bytes);
 
   auto frame = std::make_shared<DecodedFrame>();
   frame->object_class = object_class_from(head.object_class()).value_or(ObjectClass::kOpaque);
   frame->object_count = head.object_count();
+  std::vector<FramePtr> bases;
+  for (std::size_t i = 0; i < head.base_count(); ++i) {
+    FrameDigest base;
+    std::memcpy(base.bytes.data(), stored.data() + kHead + i * kDigestBytes, kDigestBytes);
+    frame->bases.push_back(base);
+  }
+  if (!frame->bases.empty()) {
+    if (!read_base) throw damaged(where, "a delta frame stands on another one");
+    for (const FrameDigest& base : frame->bases) bases.push_back(read_base(base));
+  }
   if (head.codec() == static_cast<std::uint8_t>(Codec::kStored)) {
     if (payload.size() != head.raw_bytes())
       throw damaged(where, "a stored frame has another length than its head says");
     frame->bytes.assign(payload.begin(), payload.end());
   } else {
     frame->bytes.resize(head.raw_bytes());
-    const std::size_t size = ZSTD_decompressDCtx(decompressor(), frame->bytes.data(), frame->bytes.size(),
-                                                 payload.data(), payload.size());
-    if (ZSTD_isError(size) != 0 || size != head.raw_bytes()) throw damaged(where, "zstd cannot decode it");
+    decompress(payload, joined(bases, where), frame->bytes, where);
   }
   return frame;
 }

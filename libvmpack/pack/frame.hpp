@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -22,7 +23,11 @@ inline constexpr std::uint64_t kObjectAlignment = kSectorBytes;
 
 enum class Codec : std::uint8_t { kStored = 0, kZstd = 1 };
 
-/// A frame as it is stored: head and payload, and the digest over both.
+/// A delta frame is compressed against at most this many others, so that reading it costs at most three
+/// reads. The format has room for more.
+inline constexpr std::size_t kDeltaBasesMax = 2;
+
+/// A frame as it is stored: head, digests of bases, payload, and the digest over all of it.
 struct EncodedFrame {
   FrameDigest digest;
   ObjectClass object_class = ObjectClass::kOpaque;
@@ -30,14 +35,26 @@ struct EncodedFrame {
   std::uint32_t raw_bytes = 0;
   std::uint32_t object_count = 0;
   Bytes stored;
+  std::vector<FrameDigest> bases;  ///< of a delta frame
 };
 
 /// A frame's objects, each at its aligned offset.
 struct DecodedFrame {
   ObjectClass object_class = ObjectClass::kOpaque;
   std::uint32_t object_count = 0;
+  std::vector<FrameDigest> bases;  ///< of a delta frame
   Bytes bytes;
 };
+using FramePtr = std::shared_ptr<const DecodedFrame>;
+
+/// A frame that another one is compressed against. Never a delta frame itself.
+struct FrameBase {
+  FrameDigest digest;
+  FramePtr frame;
+};
+
+/// Hands out a base by its digest; throws what reading it throws.
+using BaseReader = std::function<FramePtr(const FrameDigest& base)>;
 
 /// Compresses with zstd at `level` where that saves at least 3 %, and stores as is where it does not. `raw`
 /// holds the objects at their aligned offsets. The same input gives the same bytes (for one version of zstd).
@@ -45,9 +62,16 @@ struct DecodedFrame {
 [[nodiscard]] EncodedFrame encode_frame(ObjectClass object_class, std::uint32_t object_count, ByteView raw,
                                         int level);
 
-/// Checks that `stored` has the digest `expected`, then decodes. `where` names the file for errors. Throws
-/// kDamaged (wrong digest, undecodable), kUnsupported (version, codec, cipher, feature), kLimit. Any thread.
-[[nodiscard]] std::shared_ptr<const DecodedFrame> decode_frame(ByteView stored, const FrameDigest& expected,
-                                                               std::string_view where);
+/// A delta frame: compressed as what changed against the bytes of `bases` (1 to kDeltaBasesMax), one behind
+/// the other. Always zstd, whether that pays or not.
+[[nodiscard]] EncodedFrame encode_delta_frame(ObjectClass object_class, std::uint32_t object_count,
+                                              ByteView raw, int level, std::span<const FrameBase> bases);
+
+/// Checks that `stored` has the digest `expected`, then decodes; a delta frame with what `read_base` hands
+/// out. Without `read_base` a delta frame is damage: that is how bases are read, which are none themselves.
+/// `where` names the file for errors. Throws kDamaged (wrong digest, undecodable), kUnsupported (version,
+/// codec, cipher, feature), kLimit. Any thread.
+[[nodiscard]] FramePtr decode_frame(ByteView stored, const FrameDigest& expected, std::string_view where,
+                                    const BaseReader& read_base = {});
 
 }  // namespace vmpack

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 
 #include "formats/pack_generated.h"
 #include "libvmpack/base/envelope.hpp"
@@ -113,6 +114,7 @@ std::uint64_t PackBuilder::add(EncodedFrame frame, std::span<const ObjectRecord>
 
 PackDigest PackBuilder::write(Store& store) {
   std::vector<fb::FrameEntry> frame_entries;
+  std::vector<fb::Digest> bases;
   std::uint64_t offset = sizeof(fb::PackHead);
   std::uint32_t first_object = 0;
   for (std::size_t i = 0; i < frames_.size(); ++i) {
@@ -120,7 +122,9 @@ PackDigest PackBuilder::write(Store& store) {
     frame_entries.emplace_back(to_flatbuffer(frame.digest), offset,
                                static_cast<std::uint32_t>(parts_[i].size()), frame.raw_bytes, first_object,
                                frame.object_count, static_cast<std::uint8_t>(frame.object_class),
-                               static_cast<std::uint8_t>(frame.codec), std::uint8_t{0}, std::uint8_t{0}, 0U);
+                               static_cast<std::uint8_t>(frame.codec), std::uint8_t{0},
+                               static_cast<std::uint8_t>(frame.bases.size()), 0U);
+    for (const FrameDigest& base : frame.bases) bases.push_back(to_flatbuffer(base));
     offset += parts_[i].size();
     first_object += frame.object_count;
   }
@@ -130,7 +134,9 @@ PackDigest PackBuilder::write(Store& store) {
     object_entries.emplace_back(to_flatbuffer(object.digest), object.bytes, 0U);
 
   flatbuffers::FlatBufferBuilder frame_table;
-  frame_table.Finish(fb::CreateFrameTable(frame_table, frame_table.CreateVectorOfStructs(frame_entries)));
+  const auto frames_offset = frame_table.CreateVectorOfStructs(frame_entries);
+  const auto bases_offset = bases.empty() ? 0 : frame_table.CreateVectorOfStructs(bases);
+  frame_table.Finish(fb::CreateFrameTable(frame_table, frames_offset, bases_offset));
   flatbuffers::FlatBufferBuilder object_table;
   object_table.Finish(
       fb::CreateObjectTable(object_table, object_table.CreateVectorOfStructs(object_entries)));
@@ -167,32 +173,43 @@ PackTables read_pack_tables(Store& store, const PackDigest& pack) {
     tables.objects.push_back({ObjectDigest(from_flatbuffer(entry->digest())), entry->bytes()});
   }
   std::uint64_t offset = sizeof(fb::PackHead);
+  const auto bases = structs(frame_table->bases());
+  std::size_t next_base = 0;
   for (const fb::FrameEntry* entry : structs(frame_table->frames())) {
-    const PackFrame frame{FrameDigest(from_flatbuffer(entry->digest())),
-                          entry->offset(),
-                          entry->stored_bytes(),
-                          entry->raw_bytes(),
-                          entry->first_object(),
-                          entry->object_count(),
-                          object_class_from(entry->object_class()).value_or(ObjectClass::kOpaque)};
+    PackFrame frame{FrameDigest(from_flatbuffer(entry->digest())),
+                    entry->offset(),
+                    entry->stored_bytes(),
+                    entry->raw_bytes(),
+                    entry->first_object(),
+                    entry->object_count(),
+                    object_class_from(entry->object_class()).value_or(ObjectClass::kOpaque),
+                    {}};
     check_frame(frame, tables, offset, key);
+    if (entry->base_count() > bases.size() - next_base)
+      throw damaged(key, "a delta frame's bases are missing");
+    for (std::size_t i = 0; i < entry->base_count(); ++i) {
+      frame.bases.emplace_back(from_flatbuffer(*bases[next_base++]));
+    }
     offset += frame.stored_bytes;
-    tables.frames.push_back(frame);
+    tables.frames.push_back(std::move(frame));
   }
   if (offset != trailer.frames_bytes()) throw damaged(key, "its frames do not fill it");
   return tables;
 }
 
-std::shared_ptr<const DecodedFrame> read_frame(Store& store, const FrameDigest& digest,
-                                               const FrameLocation& location) {
+FramePtr read_frame(Store& store, const FrameDigest& digest, const FrameLocation& location,
+                    const BaseReader& read_base) {
   const std::string key = pack_key(location.pack);
   if (location.stored_bytes > limits::kFrameStoredBytesMax) {
     throw Error(ErrorCode::kLimit, fmt::format("a frame in {} is over the limit", key));
   }
-  static thread_local Bytes stored;
+  const std::string where = fmt::format("{} (frame at offset {})", key, location.offset);
+  // Two buffers, because a delta frame reads its bases while it is decoded.
+  static thread_local std::array<Bytes, 2> buffers;
+  Bytes& stored = buffers[read_base ? 0 : 1];
   stored.resize(location.stored_bytes);
   store.get_range(key, location.offset, stored);
-  return decode_frame(stored, digest, fmt::format("{} (frame at offset {})", key, location.offset));
+  return decode_frame(stored, digest, where, read_base);
 }
 
 }  // namespace vmpack

@@ -64,6 +64,7 @@ struct PackFrame {
   std::uint32_t first_object = 0;
   std::uint32_t object_count = 0;
   ObjectClass object_class = ObjectClass::kOpaque;
+  std::vector<FrameDigest> bases;  ///< of a delta frame
 };
 
 struct PackTables {
@@ -75,9 +76,9 @@ struct PackTables {
 /// kLimit, kNotFound.
 [[nodiscard]] PackTables read_pack_tables(Store& store, const PackDigest& pack);
 
-/// Reads a frame and checks it. Errors name pack and offset.
-[[nodiscard]] std::shared_ptr<const DecodedFrame> read_frame(Store& store, const FrameDigest& digest,
-                                                             const FrameLocation& location);
+/// Reads a frame and checks it. Errors name pack and offset. `read_base` as for decode_frame().
+[[nodiscard]] FramePtr read_frame(Store& store, const FrameDigest& digest, const FrameLocation& location,
+                                  const BaseReader& read_base = {});
 
 /// Byte offsets of objects in their decoded frame, from their lengths.
 [[nodiscard]] std::uint64_t next_object_offset(std::uint64_t offset, std::uint64_t bytes);

@@ -15,16 +15,16 @@ struct Flight {
   std::mutex mutex;
   std::condition_variable done_changed;
   bool done = false;
-  FrameCache::FramePtr frame;
+  FramePtr frame;
   std::exception_ptr error;
 
-  FrameCache::FramePtr wait() {
+  FramePtr wait() {
     std::unique_lock lock(mutex);
     done_changed.wait(lock, [this] { return done; });
     if (error) std::rethrow_exception(error);
     return frame;
   }
-  void finish(FrameCache::FramePtr loaded, std::exception_ptr failed) {
+  void finish(FramePtr loaded, std::exception_ptr failed) {
     {
       const std::lock_guard lock(mutex);
       frame = std::move(loaded);
@@ -83,7 +83,7 @@ FrameCache::FrameCache(std::uint64_t bytes_max) : shards_(std::make_unique<Shard
 
 FrameCache::~FrameCache() = default;
 
-FrameCache::FramePtr FrameCache::find(const FrameDigest& digest) {
+FramePtr FrameCache::find(const FrameDigest& digest) {
   Shard& shard = shards_[digest.bytes[kDigestBytes - 1] % kShards];
   const std::lock_guard lock(shard.mutex);
   auto frame = shard.find_locked(digest);
@@ -91,7 +91,7 @@ FrameCache::FramePtr FrameCache::find(const FrameDigest& digest) {
   return frame;
 }
 
-FrameCache::FramePtr FrameCache::get(const FrameDigest& digest, const std::function<FramePtr()>& load) {
+FramePtr FrameCache::get(const FrameDigest& digest, const std::function<FramePtr()>& load) {
   Shard& shard = shards_[digest.bytes[kDigestBytes - 1] % kShards];
   std::shared_ptr<Flight> flight;
   {

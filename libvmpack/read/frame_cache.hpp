@@ -20,8 +20,6 @@ class FrameCache {
   FrameCache(const FrameCache&) = delete;
   FrameCache& operator=(const FrameCache&) = delete;
 
-  using FramePtr = std::shared_ptr<const DecodedFrame>;
-
   /// The frame if it is here, else nullptr. Never waits for a load.
   [[nodiscard]] FramePtr find(const FrameDigest& digest);
 

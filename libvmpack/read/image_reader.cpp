@@ -99,9 +99,13 @@ struct ImageReader::State {
     return loaded;
   }
 
-  FrameCache::FramePtr frame(const FrameDigest& digest) {
-    return cache->get(digest, [&] { return map.frame(digest); });
+  FramePtr frame(const FrameDigest& digest) {
+    return cache->get(digest, [&] { return map.frame(digest, read_base); });
   }
+  // A frame cannot wait here for one that waits for it: each digest covers the digests of its bases.
+  BaseReader read_base = [this](const FrameDigest& digest) {
+    return cache->get(digest, [&] { return map.base(digest); });
+  };
 
   void check_range(std::uint64_t offset, std::uint64_t length) const {
     VMPACK_ASSERT(offset <= map.root().image_bytes && length <= map.root().image_bytes - offset);
@@ -245,8 +249,9 @@ std::vector<AllocationRun> ImageReader::allocation(std::uint64_t offset, std::ui
   return runs;
 }
 
-void ImageReader::prefetch(std::uint64_t offset, std::uint64_t length) const {
+std::vector<FrameDigest> ImageReader::frames(std::uint64_t offset, std::uint64_t length) const {
   state_->check_range(offset, length);
+  std::vector<FrameDigest> found;
   const std::uint64_t region_bytes = state_->map.root().region_bytes;
   while (length > 0) {
     const std::uint64_t within = offset % region_bytes;
@@ -255,13 +260,29 @@ void ImageReader::prefetch(std::uint64_t offset, std::uint64_t length) const {
       walk_page(
           *page, within, piece, [](std::uint64_t, std::uint64_t) { return true; },
           [&](std::uint64_t, std::uint64_t, const FrameDigest& digest, std::uint64_t) {
-            static_cast<void>(state_->frame(digest));
+            if (std::ranges::find(found, digest) == found.end()) found.push_back(digest);
             return true;
           });
     }
     offset += piece;
     length -= piece;
   }
+  return found;
+}
+
+FramePtr ImageReader::frame(const FrameDigest& digest) const { return state_->frame(digest); }
+
+FrameLocation ImageReader::place(const FrameDigest& digest) const {
+  const auto locations = state_->map.places().find(digest);
+  if (locations.empty()) {
+    throw Error(ErrorCode::kDamaged,
+                fmt::format("{} has no place for frame {}", state_->map.places().key(), digest.hex()));
+  }
+  return locations.front();
+}
+
+void ImageReader::prefetch(std::uint64_t offset, std::uint64_t length) const {
+  for (const FrameDigest& digest : frames(offset, length)) static_cast<void>(state_->frame(digest));
 }
 
 }  // namespace vmpack

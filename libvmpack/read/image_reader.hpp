@@ -9,6 +9,7 @@
 
 #include "libvmpack/base/bytes.hpp"
 #include "libvmpack/base/digest.hpp"
+#include "libvmpack/pack/pack.hpp"
 #include "libvmpack/read/frame_cache.hpp"
 #include "libvmpack/repo/repository.hpp"
 
@@ -44,6 +45,14 @@ class ImageReader {
 
   /// Zero and data runs of [offset, offset + length), adjacent ones of a kind joined. May block on map pages.
   [[nodiscard]] std::vector<AllocationRun> allocation(std::uint64_t offset, std::uint64_t length) const;
+
+  /// The frames that a range is read from, each once, in the order in which the range first meets them. May
+  /// block on map pages.
+  [[nodiscard]] std::vector<FrameDigest> frames(std::uint64_t offset, std::uint64_t length) const;
+  /// One of the frames that the image is read from, or that such a frame stands on; through the cache.
+  [[nodiscard]] FramePtr frame(const FrameDigest& digest) const;
+  /// Where that frame lies now. Throws kDamaged when that is not known.
+  [[nodiscard]] FrameLocation place(const FrameDigest& digest) const;
 
   /// Brings the frames of a range into the cache. May block.
   void prefetch(std::uint64_t offset, std::uint64_t length) const;

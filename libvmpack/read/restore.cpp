@@ -14,10 +14,13 @@
 #include "libvmpack/base/file_descriptor.hpp"
 #include "libvmpack/base/parallel.hpp"
 #include "libvmpack/base/units.hpp"
+#include "libvmpack/read/frame_cache.hpp"
 #include "libvmpack/snapshot/map_reader.hpp"
 
 namespace vmpack {
 namespace {
+
+constexpr std::uint64_t kBaseCacheBytes = 32 * kMiB;
 
 /// A piece of the image and where it is in one frame.
 struct Piece {
@@ -109,10 +112,15 @@ RestoreResult restore(const Repository& repository, const SnapshotDigest& snapsh
     for (const Piece& piece : use.pieces) result.data_bytes += piece.length;
     result.stored_bytes += use.location.stored_bytes;
   }
+  // Neighbours stand on the same bases.
+  FrameCache bases(kBaseCacheBytes);
+  const BaseReader read_base = [&](const FrameDigest& digest) {
+    return bases.get(digest, [&] { return map.base(digest); });
+  };
   progress.begin("restoring", result.data_bytes);
   parallel_for(uses.size(), threads, [&](std::size_t i) {
     const FrameUse& use = uses[i];
-    const auto frame = map.frame(use.digest);
+    const auto frame = map.frame(use.digest, read_base);
     for (const Piece& piece : use.pieces) {
       if (std::uint64_t{piece.frame_offset} + piece.length > frame->bytes.size()) {
         throw Error(ErrorCode::kDamaged,

@@ -69,10 +69,11 @@ std::string index_key(const Digest& index) { return fmt::format("index/{}.idx", 
 void ObjectIndexBuilder::add_pack(const PackDigest& pack) { packs_.push_back(pack); }
 
 void ObjectIndexBuilder::add_frame(const FrameDigest& frame, std::uint64_t offset, std::uint32_t stored_bytes,
-                                   std::span<const ObjectRecord> objects) {
+                                   std::span<const ObjectRecord> objects, std::span<const FramePlace> bases) {
   VMPACK_ASSERT(!packs_.empty());
   const auto number = static_cast<std::uint32_t>(frames_.size());
   frames_.push_back({frame, offset, stored_bytes, static_cast<std::uint32_t>(packs_.size() - 1)});
+  for (const FramePlace& base : bases) bases_.push_back({number, base});
   std::uint64_t at = 0;
   for (const ObjectRecord& object : objects) {
     objects_.push_back({object.digest, number, static_cast<std::uint32_t>(at), object.bytes});
@@ -110,14 +111,20 @@ void ObjectIndexBuilder::write(Store& store) {
   std::vector<fb::Digest> packs;
   packs.reserve(packs_.size());
   for (const PackDigest& pack : packs_) packs.push_back(to_flatbuffer(pack));
+  std::vector<fb::IndexBase> bases;
+  for (const Base& base : bases_) {
+    bases.emplace_back(to_flatbuffer(base.place.frame), to_flatbuffer(base.place.location.pack),
+                       base.place.location.offset, base.place.location.stored_bytes, base.frame);
+  }
   flatbuffers::FlatBufferBuilder builder;
+  const auto bases_offset = bases.empty() ? 0 : builder.CreateVectorOfStructs(bases);
   const auto packs_offset = builder.CreateVectorOfStructs(packs);
   const auto checksums_offset = builder.CreateVector(checksums);
   const auto fences_offset = builder.CreateVector(fences);
   const auto filter_offset = builder.CreateVector(filter);
   builder.Finish(fb::CreateObjectIndexHeader(builder, packs_offset, frames_.size(), objects_.size(),
                                              kBlockBytes, checksums_offset, fences_offset, kFenceObjects,
-                                             filter_offset));
+                                             filter_offset, bases_offset));
   const Bytes start = make_envelope(FileKind::kObjectIndex, buffer_bytes(builder), body.size());
   Sha256 hasher;
   hasher.update(start);
@@ -136,6 +143,7 @@ struct ObjectIndexFile::State {
   Bytes header_copy;  // aligned
   ByteView body;
   std::vector<PackDigest> packs;
+  std::vector<fb::IndexBase> bases;  // sorted by frame
   std::span<const std::uint64_t> filter;
   std::unique_ptr<std::atomic<bool>[]> block_checked;
 
@@ -172,7 +180,18 @@ struct ObjectIndexFile::State {
     return {FrameDigest(from_flatbuffer(frame.digest())),
             {packs[frame.pack()], frame.offset(), frame.stored_bytes()},
             object_entry.offset(),
-            object_entry.bytes()};
+            object_entry.bytes(),
+            bases_of(object_entry.frame())};
+  }
+
+  [[nodiscard]] std::vector<FramePlace> bases_of(std::uint32_t frame) const {
+    std::vector<FramePlace> found;
+    const auto first = std::ranges::lower_bound(bases, frame, {}, &fb::IndexBase::frame);
+    for (auto base = first; base != bases.end() && base->frame() == frame; ++base) {
+      found.push_back({FrameDigest(from_flatbuffer(base->digest())),
+                       {PackDigest(from_flatbuffer(base->pack())), base->offset(), base->stored_bytes()}});
+    }
+    return found;
   }
 };
 
@@ -201,6 +220,9 @@ std::unique_ptr<ObjectIndexFile> ObjectIndexFile::open(Store& store, const std::
       structs(stored.fences()).size() == divide_up(stored.object_count(), stored.fence_objects());
   if (!fits) throw damaged(key, "its counts do not fit");
   for (const fb::Digest* pack : structs(stored.packs())) state->packs.emplace_back(from_flatbuffer(*pack));
+  for (const fb::IndexBase* base : structs(stored.bases())) state->bases.push_back(*base);
+  if (!std::ranges::is_sorted(state->bases, {}, &fb::IndexBase::frame))
+    throw damaged(key, "its delta frames are out of order");
   if (stored.filter() != nullptr) state->filter = {stored.filter()->data(), stored.filter()->size()};
   state->block_checked = std::make_unique<std::atomic<bool>[]>(structs(stored.block_checksums()).size());
   return std::unique_ptr<ObjectIndexFile>(new ObjectIndexFile(std::move(state)));

@@ -14,6 +14,7 @@
 
 #include "libvmpack/base/digest.hpp"
 #include "libvmpack/pack/pack.hpp"
+#include "libvmpack/snapshot/places.hpp"
 #include "libvmpack/store/store.hpp"
 
 namespace vmpack {
@@ -24,6 +25,7 @@ struct ObjectLocation {
   FrameLocation location;
   std::uint32_t offset = 0;  ///< in the decoded frame
   std::uint32_t bytes = 0;
+  std::vector<FramePlace> bases;  ///< of a delta frame
 };
 
 /// "index/<digest>.idx".
@@ -34,9 +36,9 @@ class ObjectIndexBuilder {
  public:
   /// Frames of a pack that was written, in their order, with the objects in each.
   void add_pack(const PackDigest& pack);
-  /// A frame of the pack added last.
+  /// A frame of the pack added last, and what it stands on.
   void add_frame(const FrameDigest& frame, std::uint64_t offset, std::uint32_t stored_bytes,
-                 std::span<const ObjectRecord> objects);
+                 std::span<const ObjectRecord> objects, std::span<const FramePlace> bases);
   [[nodiscard]] bool empty() const { return objects_.empty(); }
 
   /// Writes the index file, durable on return.
@@ -55,9 +57,14 @@ class ObjectIndexBuilder {
     std::uint32_t offset;
     std::uint32_t bytes;
   };
+  struct Base {
+    std::uint32_t frame;
+    FramePlace place;
+  };
   std::vector<PackDigest> packs_;
   std::vector<Frame> frames_;
   std::vector<Object> objects_;
+  std::vector<Base> bases_;
 };
 
 /// One index file, mapped where the store has it as a local file. Any thread.

@@ -41,8 +41,11 @@ struct KnownFrame {
   std::uint32_t stored_bytes;
   std::uint32_t raw_bytes;
   std::vector<ObjectRecord> objects;
+  std::vector<FrameDigest> bases;
 };
 using PackContents = std::map<std::uint64_t, KnownFrame>;  // by offset
+
+constexpr std::size_t kRecentBasesMax = 64;
 
 class Verifier {
  public:
@@ -132,8 +135,12 @@ class Verifier {
       PackContents& contents = packs_[*pack];
       for (const PackFrame& frame : tables.frames) {
         const auto first = tables.objects.begin() + frame.first_object;
-        contents[frame.offset] = {
-            frame.digest, frame.stored_bytes, frame.raw_bytes, {first, first + frame.object_count}};
+        contents[frame.offset] = {frame.digest,
+                                  frame.stored_bytes,
+                                  frame.raw_bytes,
+                                  {first, first + frame.object_count},
+                                  frame.bases};
+        for (const FrameDigest& base : frame.bases) bases_.try_emplace(base);
       }
     });
   }
@@ -197,7 +204,15 @@ class Verifier {
   void check_placed(const Places& places) {
     places.for_each([&](std::uint64_t prefix, const FrameLocation& location) {
       const KnownFrame* frame = frame_at(location);
-      if (frame != nullptr && frame->digest.prefix() == prefix) return;
+      if (frame != nullptr && frame->digest.prefix() == prefix) {
+        for (const FrameDigest& base : frame->bases) {
+          if (!places.find(base).empty()) continue;
+          throw Error(ErrorCode::kDamaged,
+                      fmt::format("it has no place for frame {}, which frame {} stands on", base.hex(),
+                                  frame->digest.hex()));
+        }
+        return;
+      }
       // A pack that is itself damaged was told already.
       if (packs_.contains(location.pack) || !store_->stat(pack_key(location.pack))) {
         throw Error(ErrorCode::kDamaged, fmt::format("it points to {} at offset {}, where no such frame is",
@@ -337,17 +352,62 @@ class Verifier {
       }
     }
     report_.bytes_read = bytes;
+    find_bases();
     progress_.begin("verifying", bytes);
     parallel_for(items.size(), options_.threads, [&](std::size_t i) {
       const Item& item = items[i];
       guarded(pack_key(*item.pack), [&] {
-        const auto frame =
-            read_frame(*store_, item.frame->digest, {*item.pack, item.offset, item.frame->stored_bytes});
-        check_objects(*frame, *item.frame);
+        const FramePtr frame =
+            read_known_frame(*item.frame, {*item.pack, item.offset, item.frame->stored_bytes});
+        if (frame) check_objects(*frame, *item.frame);
       });
       progress_.advance(item.frame->stored_bytes);
     });
     progress_.end();
+  }
+
+  /// Where the frames lie that delta frames stand on.
+  void find_bases() {
+    for (const auto& [pack, contents] : packs_) {
+      for (const auto& [offset, frame] : contents) {
+        if (const auto base = bases_.find(frame.digest); base != bases_.end()) {
+          base->second = FrameLocation{pack, offset, frame.stored_bytes};
+        }
+      }
+    }
+  }
+
+  /// Null when what the frame stands on is damaged: that is told of the file that holds it.
+  FramePtr read_known_frame(const KnownFrame& frame, const FrameLocation& location) {
+    bool told = false;
+    try {
+      return read_frame(*store_, frame.digest, location, [&](const FrameDigest& base) {
+        told = bases_.at(base).has_value();
+        FramePtr found = read_base(base);
+        told = false;
+        return found;
+      });
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kIo || !told) throw;
+      return nullptr;
+    }
+  }
+
+  FramePtr read_base(const FrameDigest& digest) {
+    const auto& location = bases_.at(digest);
+    if (!location) {
+      throw Error(ErrorCode::kDamaged,
+                  fmt::format("it stands on frame {}, which is in no pack", digest.hex()));
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto known = recent_bases_.find(digest); known != recent_bases_.end()) return known->second;
+    }
+    FramePtr base = read_frame(*store_, digest, *location);
+    const std::lock_guard lock(mutex_);
+    // Neighbours stand on the same ones: the simplest bound will do.
+    if (recent_bases_.size() >= kRecentBasesMax) recent_bases_.clear();
+    return recent_bases_.try_emplace(digest, std::move(base)).first->second;
   }
 
   static void check_objects(const DecodedFrame& decoded, const KnownFrame& known) {
@@ -373,7 +433,12 @@ class Verifier {
       report_.frames = places->count();
       for (const PackDigest& pack : places->packs()) load_pack(pack_key(pack));
       check_placed(*places);
-      if (!options_.quick) check_uses(*places, {uses.begin(), uses.end()});
+      if (options_.quick) return;
+      find_bases();
+      for (const auto& [base, location] : bases_) {
+        if (!places->find(base).empty()) need(uses, base, 0);
+      }
+      check_uses(*places, {uses.begin(), uses.end()});
     });
   }
 
@@ -387,16 +452,21 @@ class Verifier {
       if (locations.empty()) {
         return found(places.key(), fmt::format("it has no place for frame {}", digest.hex()));
       }
-      const FrameLocation& location = locations.front();
-      if (!packs_.contains(location.pack)) return;  // told already
+      // Another frame's digest may begin in the same way; a pack that is itself damaged was told already.
+      const auto known = std::ranges::find_if(locations, [&](const FrameLocation& place) {
+        const KnownFrame* frame = frame_at(place);
+        return frame != nullptr && frame->digest == digest;
+      });
+      if (known == locations.end()) return;
+      const FrameLocation& location = *known;
       guarded(pack_key(location.pack), [&] {
-        const auto frame = read_placed_frame(*store_, places, digest);
+        const KnownFrame& expected = *frame_at(location);
+        const FramePtr frame = read_known_frame(expected, location);
+        if (!frame) return;
         if (frame->bytes.size() < bytes)
           throw Error(ErrorCode::kDamaged, "a page points behind the end of a frame");
-        if (const KnownFrame* known = frame_at(location); known != nullptr && known->digest == digest) {
-          check_objects(*frame, *known);
-          objects += known->objects.size();
-        }
+        check_objects(*frame, expected);
+        objects += expected.objects.size();
       });
       bytes_read += location.stored_bytes;
       progress_.advance(location.stored_bytes);
@@ -414,7 +484,9 @@ class Verifier {
   std::map<PackDigest, PackContents> packs_;
   std::unordered_set<PackDigest, DigestHash> indexed_;
   std::unordered_set<FrameDigest, DigestHash> checked_nodes_;
-  std::mutex mutex_;  // of report_.damage
+  std::unordered_map<FrameDigest, std::optional<FrameLocation>, DigestHash> bases_;
+  std::unordered_map<FrameDigest, FramePtr, DigestHash> recent_bases_;
+  std::mutex mutex_;  // of report_.damage and recent_bases_
   VerifyReport report_;
 };
 

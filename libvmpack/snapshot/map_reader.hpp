@@ -26,8 +26,12 @@ class MapReader {
   [[nodiscard]] std::optional<MapDirectory> directory(std::uint64_t number) const;
   /// The page in `frame`, one of a directory's children.
   [[nodiscard]] MapPage page(const FrameDigest& frame) const;
-  [[nodiscard]] std::shared_ptr<const DecodedFrame> frame(const FrameDigest& digest) const {
-    return read_placed_frame(store_, *places_, digest);
+  [[nodiscard]] FramePtr frame(const FrameDigest& digest, const BaseReader& read_base = {}) const {
+    return read_placed_frame(store_, *places_, digest, read_base);
+  }
+  /// What a delta frame stands on.
+  [[nodiscard]] FramePtr base(const FrameDigest& digest) const {
+    return read_placed_base(store_, *places_, digest);
   }
 
   /// Calls for every page, in order, with the byte offset of its region in the image.

@@ -156,12 +156,14 @@ void Places::for_each(
   }
 }
 
-std::shared_ptr<const DecodedFrame> read_placed_frame(Store& store, const Places& places,
-                                                      const FrameDigest& frame) {
+namespace {
+
+FramePtr read_from_places(Store& store, const Places& places, const FrameDigest& frame,
+                          const BaseReader& read_base) {
   const std::vector<FrameLocation> locations = places.find(frame);
   for (std::size_t i = 0; i < locations.size(); ++i) {
     try {
-      return read_frame(store, frame, locations[i]);
+      return read_frame(store, frame, locations[i], read_base);
     } catch (const Error& error) {
       // Another frame may begin with the same eight bytes, and a copy may lie elsewhere: the last one's error
       // counts.
@@ -169,6 +171,19 @@ std::shared_ptr<const DecodedFrame> read_placed_frame(Store& store, const Places
     }
   }
   throw damaged(places.key(), fmt::format("it has no place for the frame {}", frame.hex()));
+}
+
+}  // namespace
+
+FramePtr read_placed_base(Store& store, const Places& places, const FrameDigest& base) {
+  return read_from_places(store, places, base, {});
+}
+
+FramePtr read_placed_frame(Store& store, const Places& places, const FrameDigest& frame,
+                           const BaseReader& read_base) {
+  if (read_base) return read_from_places(store, places, frame, read_base);
+  return read_from_places(store, places, frame,
+                          [&](const FrameDigest& base) { return read_placed_base(store, places, base); });
 }
 
 }  // namespace vmpack

@@ -71,7 +71,10 @@ class Places {
 };
 
 /// Reads and checks the frame from where `places` says it lies. Throws kDamaged or kNotFound naming the file.
-[[nodiscard]] std::shared_ptr<const DecodedFrame> read_placed_frame(Store& store, const Places& places,
-                                                                    const FrameDigest& frame);
+/// What a delta frame stands on comes from `read_base`, or is read in the same way.
+[[nodiscard]] FramePtr read_placed_frame(Store& store, const Places& places, const FrameDigest& frame,
+                                         const BaseReader& read_base = {});
+/// The same for what delta frames stand on: a delta frame is damage.
+[[nodiscard]] FramePtr read_placed_base(Store& store, const Places& places, const FrameDigest& base);
 
 }  // namespace vmpack

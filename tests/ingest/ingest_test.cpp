@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <map>
 
 #include "libvmpack/read/image_reader.hpp"
 #include "libvmpack/read/restore.hpp"
@@ -79,7 +80,7 @@ struct Repo {
   IngestResult add(const Bytes& image, const Layout& layout, const std::string& name) {
     MemorySource source(image);
     NoProgress progress;
-    return ingest(*repository, source, layout, parse_reference_name(name), {}, progress);
+    return ingest(repository, source, layout, parse_reference_name(name), {}, progress);
   }
   Bytes back(const SnapshotDigest& snapshot) {
     const std::string path = folder / "restored";
@@ -227,4 +228,119 @@ TEST_CASE("a damaged pack is an error that names it, to restore and to readers")
   CHECK_THAT(error.what(), Catch::Contains("packs/"));
   CHECK_FALSE(std::filesystem::exists(repo.folder / "restored"));
   CHECK_FALSE(repo.check().damage.empty());
+}
+
+namespace {
+
+/// One file of noise on an otherwise empty volume, of which each later version differs in a few kilobytes.
+struct Versions {
+  static constexpr std::uint64_t kFileBytes = 200 * kKiB;
+
+  Repo repo;
+  Bytes content = test::random_bytes(1, kFileBytes);
+  std::vector<std::pair<SnapshotDigest, Bytes>> made;
+
+  /// Packs a disk that has the file at `disk_offset`. Returns what that added, in bytes.
+  std::uint64_t add(const std::string& name, const std::string& path, std::uint64_t disk_offset) {
+    Layout layout;
+    layout.image_bytes = kImage;
+    Volume volume;
+    volume.range = {0, kImage};
+    volume.type = "ext4";
+    volume.inspected = true;
+    FileEntry file;
+    file.path = path;
+    file.type = FileType::kRegular;
+    file.size = kFileBytes;
+    file.extents = {{0, disk_offset, kFileBytes}};
+    volume.files.push_back(std::move(file));
+    layout.volumes.push_back(std::move(volume));
+    Bytes image(kImage);
+    std::ranges::copy(content, image.begin() + static_cast<std::ptrdiff_t>(disk_offset));
+    const IngestResult result = repo.add(image, layout, name);
+    made.emplace_back(result.snapshot, std::move(image));
+    return result.added.stored_bytes;
+  }
+  void change(std::uint64_t seed) {
+    std::ranges::copy(test::random_bytes(seed, 3000),
+                      content.begin() + static_cast<std::ptrdiff_t>(seed * 7000));
+  }
+  void require_intact() {
+    for (const auto& [snapshot, image] : made) REQUIRE(repo.back(snapshot) == image);
+    for (const VerifyFinding& finding : repo.check().damage) FAIL(finding.file << ": " << finding.what);
+  }
+  /// Frames of all packs, by digest, with what they stand on.
+  std::map<Digest, std::vector<FrameDigest>> frames() {
+    std::map<Digest, std::vector<FrameDigest>> found;
+    for (const PackDigest& pack : list_packs(*repo.store)) {
+      for (const PackFrame& frame : read_pack_tables(*repo.store, pack).frames)
+        found[frame.digest] = frame.bases;
+    }
+    return found;
+  }
+};
+
+constexpr std::uint64_t kDeltaBytesMax = 40 * kKiB;  // of 200 KiB, map and file table included
+
+}  // namespace
+
+TEST_CASE("a new version of a file is stored as what changed, wherever it lies") {
+  Versions versions;
+  CHECK(versions.add("image:1", "/data/store", kMiB) >= Versions::kFileBytes);
+  versions.change(1);
+  CHECK(versions.add("image:2", "/data/store", 3 * kMiB) < kDeltaBytesMax);
+  versions.require_intact();
+}
+
+TEST_CASE("a file whose name tells its version is taken for the next one") {
+  Versions versions;
+  versions.add("image:1", "/boot/initrd.img-6.1.0-9", kMiB);
+  versions.change(1);
+  CHECK(versions.add("image:2", "/boot/initrd.img-6.1.0-10", kMiB) < kDeltaBytesMax);
+  versions.change(2);
+  CHECK(versions.add("other:1", "/boot/initrd.img-6.1.0-11", kMiB) < kDeltaBytesMax);
+  CHECK(versions.add("image:3", "/boot/unlike", 9 * kMiB) < kDeltaBytesMax);  // known by its content
+  versions.require_intact();
+}
+
+TEST_CASE("a delta frame stands on whole ones, however many versions there are") {
+  Versions versions;
+  versions.add("image:0", "/file", kMiB);
+  for (std::uint64_t version = 1; version < 8; ++version) {
+    versions.change(version);
+    CHECK(versions.add(fmt::format("image:{}", version), "/file", kMiB) < 2 * kDeltaBytesMax);
+  }
+  versions.require_intact();
+  const auto frames = versions.frames();
+  std::size_t deltas = 0;
+  for (const auto& [digest, bases] : frames) {
+    CHECK(bases.size() <= kDeltaBasesMax);
+    deltas += bases.empty() ? 0U : 1U;
+    for (const FrameDigest& base : bases) {
+      REQUIRE(frames.contains(base));
+      CHECK(frames.at(base).empty());
+    }
+  }
+  CHECK(deltas >= 7);
+}
+
+TEST_CASE("damage to what a delta frame stands on is found, and nothing wrong comes back") {
+  Versions versions;
+  versions.add("image:1", "/file", kMiB);
+  const PackDigest pack = list_packs(*versions.repo.store).front();
+  versions.change(1);
+  versions.add("image:2", "/file", kMiB);
+  const std::string path = versions.repo.folder / pack_key(pack);
+  Bytes bytes = test::read_file(path);
+  bytes[1000] ^= std::byte{1};
+  test::write_file(path, bytes);
+  for (const auto& [snapshot, image] : versions.made) {
+    CHECK(test::error_of([&] { (void)versions.repo.back(snapshot); }).code() == ErrorCode::kDamaged);
+  }
+  const VerifyReport report = versions.repo.check();
+  REQUIRE_FALSE(report.damage.empty());
+  CHECK(report.damage.front().file == pack_key(pack));
+  // What it goes on with is whole again: nothing is taken for an older version that cannot be read.
+  versions.change(2);
+  CHECK(versions.add("image:3", "/file", kMiB) > 0);
 }

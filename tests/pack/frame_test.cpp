@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libvmpack/pack/frame.hpp"
 
+#include <algorithm>
+#include <array>
+#include <vector>
+
 #include <catch2/catch.hpp>
 
 #include "libvmpack/base/limits.hpp"
@@ -73,11 +77,94 @@ TEST_CASE("a frame that needs what this version does not know is refused by name
   CHECK_THAT(refused(1, 9), Catch::Contains("codec 9"));
   CHECK_THAT(refused(3, 1), Catch::Contains("cipher 1"));
   CHECK_THAT(refused(5, 1), Catch::Contains("dictionary"));
-  CHECK_THAT(refused(6, 2), Catch::Contains("delta"));
 }
 
 TEST_CASE("a frame that claims to be huge is refused before memory is taken") {
   const auto [stored, digest] = with_head_byte(11, 0x7f);
   CHECK(error_of([&, &s = stored, &d = digest] { (void)decode_frame(s, d, "pack x"); }).code() ==
         ErrorCode::kLimit);
+}
+
+namespace {
+
+/// What was, what is, and the frame between them.
+struct Delta {
+  Bytes older = random_bytes(3, 200'000);
+  Bytes newer = older;
+  EncodedFrame base = encode_frame(ObjectClass::kBoot, 1, older, 3);
+  EncodedFrame frame;
+
+  Delta() {
+    std::ranges::copy(random_bytes(4, 5000), newer.begin() + 70'000);
+    frame = encode_delta_frame(ObjectClass::kBoot, 1, newer, 3,
+                               std::vector{FrameBase{base.digest, decoded_base()}});
+  }
+  [[nodiscard]] FramePtr decoded_base() const { return decode_frame(base.stored, base.digest, "a base"); }
+  [[nodiscard]] BaseReader reader() const {
+    return [this](const FrameDigest& digest) {
+      CHECK(digest == base.digest);
+      return decoded_base();
+    };
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a delta frame holds what changed, and comes back with its bases") {
+  const Delta delta;
+  CHECK(delta.frame.stored.size() < 6000);
+  const auto decoded = decode_frame(delta.frame.stored, delta.frame.digest, "a frame", delta.reader());
+  CHECK(decoded->bytes == delta.newer);
+  CHECK(decoded->bases == std::vector{delta.base.digest});
+}
+
+TEST_CASE("a delta frame on two others takes from both") {
+  const std::array<Bytes, 2> older = {random_bytes(1, 256 * kKiB), random_bytes(2, 256 * kKiB)};
+  std::vector<FrameBase> bases;
+  for (const Bytes& bytes : older) {
+    const EncodedFrame frame = encode_frame(ObjectClass::kData, 1, bytes, 3);
+    bases.push_back({frame.digest, decode_frame(frame.stored, frame.digest, "a base")});
+  }
+  Bytes newer(older[1].begin(), older[1].begin() + 100'352);
+  append(newer, ByteView(older[0]).first(100'352));
+  const EncodedFrame frame = encode_delta_frame(ObjectClass::kData, 1, newer, 3, bases);
+  CHECK(frame.stored.size() < 1000);
+  const auto decoded = decode_frame(frame.stored, frame.digest, "a frame", [&](const FrameDigest& digest) {
+    return std::ranges::find(bases, digest, &FrameBase::digest)->frame;
+  });
+  CHECK(decoded->bytes == newer);
+}
+
+TEST_CASE("a delta frame stands on frames that are none") {
+  const Delta delta;
+  CHECK(error_of([&] { (void)decode_frame(delta.frame.stored, delta.frame.digest, "pack x"); }).code() ==
+        ErrorCode::kDamaged);
+  const auto on_a_delta = [&](const FrameDigest&) {
+    return decode_frame(delta.frame.stored, delta.frame.digest, "a base", delta.reader());
+  };
+  const Error error =
+      error_of([&] { (void)decode_frame(delta.frame.stored, delta.frame.digest, "pack x", on_a_delta); });
+  CHECK(error.code() == ErrorCode::kDamaged);
+  CHECK_THAT(error.what(), Catch::Contains("delta frame"));
+}
+
+TEST_CASE("a delta frame with another base than its own, or too many, is refused") {
+  const Delta delta;
+  const auto wrong = std::make_shared<DecodedFrame>();
+  wrong->bytes = random_bytes(9, 1000);
+  CHECK(error_of([&] {
+          (void)decode_frame(delta.frame.stored, delta.frame.digest, "pack x",
+                             [&](const FrameDigest&) { return wrong; });
+        }).code() == ErrorCode::kDamaged);
+  wrong->bytes.resize(limits::kDeltaPrefixBytesMax + 1);
+  CHECK(error_of([&] {
+          (void)decode_frame(delta.frame.stored, delta.frame.digest, "pack x",
+                             [&](const FrameDigest&) { return wrong; });
+        }).code() == ErrorCode::kLimit);
+  const auto [many, digest] = with_head_byte(6, 17);
+  CHECK(error_of([&, &s = many, &d = digest] { (void)decode_frame(s, d, "pack x"); }).code() ==
+        ErrorCode::kLimit);
+  const auto [some, other] = with_head_byte(6, 2);
+  CHECK(error_of([&, &s = some, &d = other] { (void)decode_frame(s, d, "pack x"); }).code() ==
+        ErrorCode::kDamaged);
 }

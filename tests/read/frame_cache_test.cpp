@@ -15,7 +15,7 @@ namespace {
 
 FrameDigest digest_of(std::uint32_t number) { return FrameDigest(sha256(struct_bytes(number))); }
 
-FrameCache::FramePtr frame_of(std::uint32_t number, std::size_t size) {
+FramePtr frame_of(std::uint32_t number, std::size_t size) {
   auto frame = std::make_shared<DecodedFrame>();
   frame->bytes.assign(size, static_cast<std::byte>(number));
   return frame;
@@ -62,7 +62,7 @@ TEST_CASE("of many who ask at once one loads, and a failed load is told to all a
     for (int i = 0; i < 8; ++i) {
       threads.emplace_back([&] {
         try {
-          (void)cache.get(digest_of(1), [&]() -> FrameCache::FramePtr {
+          (void)cache.get(digest_of(1), [&]() -> FramePtr {
             ++loads;
             std::this_thread::sleep_for(std::chrono::milliseconds(100));
             if (fail) throw std::runtime_error("no");

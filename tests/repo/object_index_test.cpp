@@ -14,6 +14,16 @@ namespace {
 
 ObjectDigest object_digest(std::uint32_t number) { return ObjectDigest(sha256(struct_bytes(number))); }
 
+/// What the frame of objects from `first` on stands on: two others, one, or nothing.
+std::vector<FramePlace> bases_of(std::uint32_t first) {
+  std::vector<FramePlace> bases;
+  for (std::uint32_t i = 0; i < first / 4 % 3; ++i) {
+    const Digest digest = sha256(struct_bytes(first + i));
+    bases.push_back({FrameDigest(digest), {PackDigest(digest), first * 1000ULL + i, 77 + i}});
+  }
+  return bases;
+}
+
 void write_index(Store& store, std::uint32_t first, std::uint32_t count) {
   ObjectIndexBuilder builder;
   builder.add_pack(PackDigest(sha256(struct_bytes(first))));
@@ -21,7 +31,7 @@ void write_index(Store& store, std::uint32_t first, std::uint32_t count) {
     std::vector<ObjectRecord> objects;
     for (std::uint32_t k = i; k < std::min(count, i + 4); ++k)
       objects.push_back({object_digest(first + k), 100 + k % 400});
-    builder.add_frame(FrameDigest(sha256(struct_bytes(i))), 16 + i * 1000ULL, 900, objects);
+    builder.add_frame(FrameDigest(sha256(struct_bytes(i))), 16 + i * 1000ULL, 900, objects, bases_of(i));
   }
   builder.write(store);
 }
@@ -45,6 +55,12 @@ TEST_CASE("every object is found in its frame, in whichever file of the index, a
       CHECK(found->location.offset == 16 + (i / 4 * 4) * 1000ULL);
       CHECK(found->offset == i % 4 * 512);
       CHECK(found->bytes == 100 + i % 400);
+      const std::vector<FramePlace> bases = bases_of(i / 4 * 4);
+      REQUIRE(found->bases.size() == bases.size());
+      for (std::size_t k = 0; k < bases.size(); ++k) {
+        CHECK(found->bases[k].frame == bases[k].frame);
+        CHECK(found->bases[k].location == bases[k].location);
+      }
     }
   }
   for (std::uint32_t i = 0; i < 3000; ++i) CHECK_FALSE(index->find(object_digest(500'000 + i)));
