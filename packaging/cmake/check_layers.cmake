@@ -29,6 +29,7 @@ set(third_party
   "guestfs\\.h|libvmpack/inspect"
   "ext2fs/.*|libvmpack/inspect"
   "blkid/.*|libvmpack/inspect"
+  "tsk/.*|libvmpack/inspect"
   "boost/.*|server"
   "tbb/.*|libvmpack/ingest"
   "CLI/.*|tools,server")

@@ -52,12 +52,6 @@ struct Sample {
   }
 };
 
-bool lies_in(const std::vector<ByteRange>& ranges, const FileExtent& extent) {
-  return std::ranges::any_of(ranges, [&extent](const ByteRange& range) {
-    return extent.disk_offset < range.end() && range.offset < extent.disk_offset + extent.length;
-  });
-}
-
 /// A number that dumpe2fs prints.
 std::uint64_t dumped(const std::string& image, const std::string& name) {
   std::istringstream lines(run({"dumpe2fs", "-h", image}));

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 
@@ -19,7 +20,7 @@ std::string run(const std::vector<std::string>& arguments, const std::string& in
   CommandOptions options;
   options.input = input;
   // Where mke2fs and its like live is not in everybody's PATH.
-  options.environment = {{"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"}};
+  options.environment = {{"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"}, {"LC_ALL", "C.UTF-8"}};
   const CommandResult result = run_command(arguments, options);
   INFO(arguments.front() << ": " << result.err);
   REQUIRE(result.exit_code == 0);
@@ -155,6 +156,16 @@ std::uint64_t total(const std::vector<ByteRange>& ranges) {
   std::uint64_t bytes = 0;
   for (const ByteRange& range : ranges) bytes += range.length;
   return bytes;
+}
+
+bool lies_in(const std::vector<ByteRange>& ranges, const FileExtent& extent) {
+  return std::ranges::any_of(ranges, [&extent](const ByteRange& range) {
+    return extent.disk_offset < range.end() && range.offset < extent.disk_offset + extent.length;
+  });
+}
+
+void wipe_free_space(const std::string& path, const Volume& volume) {
+  for (const ByteRange& free : volume.free) overwrite(path, free.offset, Bytes(free.length));
 }
 
 }  // namespace vmpack::test

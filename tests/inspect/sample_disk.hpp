@@ -53,5 +53,9 @@ const FileEntry* find_file(const Volume& volume, std::string_view path);
 /// A file's content, put together from its extents.
 Bytes content_of(const std::string& image, const FileEntry& entry);
 std::uint64_t total(const std::vector<ByteRange>& ranges);
+/// Whether some of the extent is in one of the ranges.
+bool lies_in(const std::vector<ByteRange>& ranges, const FileExtent& extent);
+/// What --discard-free does: fills all free space with zeros.
+void wipe_free_space(const std::string& path, const Volume& volume);
 
 }  // namespace vmpack::test

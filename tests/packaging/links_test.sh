@@ -21,7 +21,7 @@ echo 'int main() {}' >"$scratch/main.cpp"
 "$compiler" "$scratch/main.cpp" -o "$scratch/light"
 check "$scratch/light" || fail "a program without libraries is refused: $(cat "$scratch/output")"
 
-for library in guestfs nbd ext2fs blkid seccomp; do
+for library in guestfs nbd ext2fs blkid tsk seccomp; do
   "$compiler" "$scratch/main.cpp" -o "$scratch/heavy" -Wl,--no-as-needed "-l$library"
   ! check "$scratch/heavy" || fail "lib$library may be linked"
   grep -q "lib$library" "$scratch/output" || fail "the refusal does not name lib$library: $(cat "$scratch/output")"

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "libvmpack/inspect/helper/work_budget.hpp"
+
 namespace vmpack {
 
 /// Blocks [logical, logical + count) of a file lie at `physical` onwards.
@@ -20,23 +22,6 @@ struct BlockRun {
 struct BlockMap {
   std::vector<BlockRun> runs;  ///< ascending and not overlapping in `logical`, all inside the file system
   bool damaged = false;        ///< the map makes no sense from some point on; `runs` holds what came before
-};
-
-/// How much work a file system may cause: block maps that loop or multiply would otherwise keep us busy for
-/// ever.
-class WorkBudget {
- public:
-  explicit WorkBudget(std::uint64_t steps) : left_(steps) {}
-  /// False when nothing is left.
-  bool spend(std::uint64_t steps = 1) {
-    const bool enough = left_ >= steps;
-    left_ -= enough ? steps : left_;
-    return enough;
-  }
-  [[nodiscard]] bool exhausted() const { return left_ == 0; }
-
- private:
-  std::uint64_t left_;
 };
 
 /// `inode` must have a block map: a regular file or directory without inline data. Clears and fills `map`.

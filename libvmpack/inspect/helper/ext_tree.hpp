@@ -13,16 +13,10 @@
 #include "libvmpack/base/units.hpp"
 #include "libvmpack/inspect/helper/ext_map.hpp"
 #include "libvmpack/inspect/helper/inode_set.hpp"
+#include "libvmpack/inspect/helper/tree_damage.hpp"
 #include "libvmpack/inspect/layout_stream.hpp"
 
 namespace vmpack {
-
-/// What went wrong while walking, counted.
-struct TreeDamage {
-  std::uint64_t directories = 0;  ///< could not be read, or only in part
-  std::uint64_t names = 0;        ///< lead nowhere sensible, or twice to the same directory
-  std::uint64_t files = 0;        ///< whose block map makes no sense
-};
 
 class ExtTree {
  public:

@@ -13,6 +13,7 @@
 
 #include "libvmpack/inspect/helper/ext_io.hpp"
 #include "libvmpack/inspect/helper/ext_tree.hpp"
+#include "libvmpack/inspect/helper/volume_report.hpp"
 
 extern "C" {
 #include <et/com_err.h>  // says so itself only for C
@@ -49,10 +50,6 @@ std::string_view type_of(ext2_super_block& super) {
   return ext2fs_has_feature_journal(&super) ? "ext3" : "ext2";
 }
 
-std::string counted(std::uint64_t count, std::string_view one, std::string_view many) {
-  return fmt::format("{} {}", count, count == 1 ? one : many);
-}
-
 /// What is wrong with the tables that everything else hangs on; empty when they are sound.
 std::vector<std::string> table_damage(ext2_filsys fs) {
   std::vector<std::string> found;
@@ -68,16 +65,6 @@ std::vector<std::string> table_damage(ext2_filsys fs) {
     found.emplace_back("damaged group descriptors");
   }
   return found;
-}
-
-void describe(const TreeDamage& damage, std::vector<std::string>& into) {
-  if (damage.directories > 0) {
-    into.push_back(counted(damage.directories, "damaged directory", "damaged directories"));
-  }
-  if (damage.names > 0)
-    into.push_back(counted(damage.names, "file name that leads nowhere", "file names that lead nowhere"));
-  if (damage.files > 0)
-    into.push_back(counted(damage.files, "file with a damaged block map", "files with a damaged block map"));
 }
 
 bool is_dirty(ext2_super_block& super) {
@@ -123,10 +110,7 @@ void report_ext_volume(ImageClient& image, Volume found, LayoutStreamWriter& out
   constexpr int kFlags = EXT2_FLAG_64BITS | EXT2_FLAG_IGNORE_CSUM_ERRORS;
   if (const errcode_t error = ext2fs_open2("image", nullptr, kFlags, 0, 0, ext_io_manager(image), &opened);
       error != 0) {
-    out.file_system(found);
-    out.warning(fmt::format("its {} file system cannot be read: {}", found.type.empty() ? "ext" : found.type,
-                            error_message(error)));
-    out.end(false);
+    report_unreadable(found, found.type.empty() ? "ext" : found.type, error_message(error), out);
     return;
   }
   const FileSystem fs(opened);

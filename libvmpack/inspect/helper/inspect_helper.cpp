@@ -16,6 +16,7 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/inspect/helper/confine.hpp"
 #include "libvmpack/inspect/helper/ext_volume.hpp"
+#include "libvmpack/inspect/helper/ntfs_volume.hpp"
 #include "libvmpack/inspect/helper/partition_table.hpp"
 #include "libvmpack/inspect/helper/probe_file.hpp"
 #include "libvmpack/inspect/image_wire.hpp"
@@ -47,10 +48,12 @@ void report_volume(ImageClient& image, ByteRange range, LayoutStreamWriter& out)
   const Volume found = identify_volume(image);
   if (looks_like_ext(image) && (found.type.empty() || found.type.starts_with("ext"))) {
     report_ext_volume(image, found, out);
-    return;
+  } else if (found.type == "ntfs") {
+    report_ntfs_volume(image, found, out);
+  } else {
+    out.file_system(found);
+    out.end(false);
   }
-  out.file_system(found);
-  out.end(false);
 }
 
 constexpr const char* kUsage =
