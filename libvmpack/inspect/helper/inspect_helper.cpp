@@ -16,6 +16,7 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/inspect/helper/confine.hpp"
 #include "libvmpack/inspect/helper/ext_volume.hpp"
+#include "libvmpack/inspect/helper/fat_volume.hpp"
 #include "libvmpack/inspect/helper/ntfs_volume.hpp"
 #include "libvmpack/inspect/helper/partition_table.hpp"
 #include "libvmpack/inspect/helper/probe_file.hpp"
@@ -50,6 +51,8 @@ void report_volume(ImageClient& image, ByteRange range, LayoutStreamWriter& out)
     report_ext_volume(image, found, out);
   } else if (found.type == "ntfs") {
     report_ntfs_volume(image, found, out);
+  } else if (found.type == "vfat") {
+    report_fat_volume(image, found, out);
   } else {
     out.file_system(found);
     out.end(false);
