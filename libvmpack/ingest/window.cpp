@@ -13,6 +13,7 @@ namespace {
 /// One read may cover several parts that lie close together, at the price of the bytes between them.
 constexpr std::uint64_t kReadBytesMax = 1 * kMiB;
 constexpr std::uint64_t kReadGapMax = 16 * kKiB;
+constexpr std::uint32_t kResidueDivisor = 4;
 
 /// Where a piece of the disk goes in the window's content.
 struct Target {
@@ -86,6 +87,13 @@ void read_group(Source& source, std::span<const Target> group, ByteSpan content)
   }
 }
 
+/// Residue is what is left of many files, one behind the other: it is cut finer than a large file is.
+CutParameters cut_parameters(ObjectClass object_class, const RepositoryParameters& parameters) {
+  const std::uint32_t divisor = object_class == ObjectClass::kFree ? kResidueDivisor : 1;
+  return {parameters.cut_bytes_min / divisor, parameters.cut_bytes_target / divisor,
+          parameters.cut_bytes_max / divisor};
+}
+
 /// Cuts one part's content. Files keep their zeros (the same file gives the same objects, however it lies on
 /// a disk); elsewhere blocks of zeros are left out before cutting.
 class PartCutter {
@@ -95,7 +103,7 @@ class PartCutter {
         number_(number),
         content_(content.first(part.bytes)),
         slack_(content.subspan(part.bytes)),
-        parameters_{parameters.cut_bytes_min, parameters.cut_bytes_target, parameters.cut_bytes_max} {}
+        parameters_(cut_parameters(part.object_class, parameters)) {}
 
   std::vector<CutObject> cut() {
     if (part_.file != Part::kNoFile) {

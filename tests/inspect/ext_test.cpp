@@ -8,6 +8,8 @@
 #include <sstream>
 
 #include "tests/inspect/sample_disk.hpp"
+#include "tests/support/files.hpp"
+#include "tests/support/memory_source.hpp"
 
 namespace vmpack::test {
 namespace {
@@ -120,6 +122,21 @@ TEST_CASE("every path is there, in order of bytes, with its attributes") {
   CHECK(find_file(volume, "/short-link")->type == FileType::kSymlink);
   CHECK(find_file(volume, "/short-link")->target == "a/x");
   CHECK(find_file(volume, "/long-link")->target == std::string(100, 'l'));
+}
+
+TEST_CASE("the same is seen of an image whose bytes the parent hands out") {
+  const Sample sample({"-t", "ext4"});
+  const Volume of_file = inspect_raw(sample.image).volumes.front();
+  MemorySource source(read_file(sample.image));
+  NoProgress progress;
+  const Volume of_memory = inspect(source, {}, progress).volumes.front();
+  CHECK(of_memory.free == of_file.free);
+  REQUIRE(of_memory.files.size() == of_file.files.size());
+  for (std::size_t i = 0; i < of_file.files.size(); ++i) {
+    CHECK(of_memory.files[i].path == of_file.files[i].path);
+    CHECK(of_memory.files[i].size == of_file.files[i].size);
+    CHECK(of_memory.files[i].extents.size() == of_file.files[i].extents.size());
+  }
 }
 
 TEST_CASE("of several hard links only the first path carries extents") {
