@@ -228,9 +228,8 @@ TEST_CASE("a server can be stopped at any moment") {
   for (int milliseconds = 0; milliseconds < 30; milliseconds += 3) {
     ServerUnderTest under_test;
     under_test.image->in_memory = [](std::uint64_t offset) { return offset % 8192 == 0; };
-    std::thread traffic([&] {
+    std::thread traffic([client = under_test.connect()]() mutable {
       try {
-        Client client = under_test.connect();
         if (!client.open("web:v1")) return;
         for (std::uint64_t cookie = 0; cookie < 100'000; ++cookie) {
           client.request(Command::kRead, cookie, cookie % 1024 * 4096, 4096);
