@@ -6,6 +6,7 @@
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/limits.hpp"
+#include "libvmpack/partition/policy.hpp"
 #include "libvmpack/snapshot/file_table.hpp"
 #include "libvmpack/snapshot/places.hpp"
 
@@ -96,7 +97,7 @@ std::vector<FrameDigest> OlderSnapshot::frames_of(const Part& part, std::uint64_
   };
   try {
     if (part.file == Part::kNoFile) {
-      if (part.object_class == ObjectClass::kFsMetadata) add(part.ranges.front().offset + part_offset, bytes);
+      if (policy_of(part.object_class).stays_in_place) add(part.ranges.front().offset + part_offset, bytes);
       return found;
     }
     const auto* extents = find_file(layout_.volumes[part.volume].files[part.file].path);

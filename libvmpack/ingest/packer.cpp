@@ -6,21 +6,10 @@
 #include <algorithm>
 
 #include "libvmpack/base/error.hpp"
+#include "libvmpack/partition/policy.hpp"
 
 namespace vmpack {
 namespace {
-
-/// Archives, and what is left of them in free space, hardly get smaller: a higher level only takes longer.
-int level_max(ObjectClass object_class) {
-  switch (object_class) {
-    case ObjectClass::kCompressed:
-    case ObjectClass::kFree:
-    case ObjectClass::kSwap:
-      return 1;
-    default:
-      return 19;
-  }
-}
 
 /// Less than this is smaller in a frame with its likes than in one of its own.
 constexpr std::uint64_t kDeltaFrameBytesMin = 8 * kKiB;
@@ -202,7 +191,7 @@ void Packer::encode_frame_plan(const Window& window, FramePlan& frame) const {
     raw.resize(round_up(raw.size(), kObjectAlignment));
   }
   const auto count = static_cast<std::uint32_t>(frame.objects.size());
-  const int level = std::min(level_, level_max(frame.object_class));
+  const int level = std::min(level_, policy_of(frame.object_class).level_max);
   frame.encoded = encode_frame(frame.object_class, count, raw, level);
   if (frame.older.empty()) return;
   const std::vector<FrameBase> bases = older_->bases(frame.older);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "libvmpack/base/error.hpp"
+#include "libvmpack/partition/policy.hpp"
 
 namespace vmpack {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 /// One read may cover several parts that lie close together, at the price of the bytes between them.
 constexpr std::uint64_t kReadBytesMax = 1 * kMiB;
 constexpr std::uint64_t kReadGapMax = 16 * kKiB;
-constexpr std::uint32_t kResidueDivisor = 4;
 
 /// Where a piece of the disk goes in the window's content.
 struct Target {
@@ -87,11 +87,10 @@ void read_group(Source& source, std::span<const Target> group, ByteSpan content)
   }
 }
 
-/// Residue is what is left of many files, one behind the other: it is cut finer than a large file is.
 CutParameters cut_parameters(ObjectClass object_class, const RepositoryParameters& parameters) {
-  const std::uint32_t divisor = object_class == ObjectClass::kFree ? kResidueDivisor : 1;
-  return {parameters.cut_bytes_min / divisor, parameters.cut_bytes_target / divisor,
-          parameters.cut_bytes_max / divisor};
+  const std::uint32_t finer = policy_of(object_class).finer;
+  return {parameters.cut_bytes_min / finer, parameters.cut_bytes_target / finer,
+          parameters.cut_bytes_max / finer};
 }
 
 /// Cuts one part's content. Files keep their zeros (the same file gives the same objects, however it lies on

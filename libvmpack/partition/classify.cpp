@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 
 namespace vmpack {
 namespace {
@@ -47,7 +48,10 @@ std::string_view file_extension(std::string_view path) {
 
 ObjectClass classify_file(const FileEntry& file) {
   const std::string_view path = file.path;
-  const std::string_view extension = file_extension(path);
+  std::string extension(file_extension(path));
+  // NOTEPAD.EXE is one too.
+  std::ranges::transform(extension, extension.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   if (path.starts_with("/boot/")) return ObjectClass::kBoot;
   if (in_folder(kDatabaseFolders, path) || any_of(kDatabase, extension)) return ObjectClass::kDatabase;
   if (any_of(kCompressed, extension)) return ObjectClass::kCompressed;

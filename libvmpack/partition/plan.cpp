@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "libvmpack/partition/classify.hpp"
+#include "libvmpack/partition/policy.hpp"
 
 namespace vmpack {
 namespace {
@@ -132,15 +133,13 @@ void drop_overlapping(std::vector<Part>& parts, std::uint64_t& rejected) {
 struct Zone {
   ByteRange range;
   ObjectClass object_class = ObjectClass::kBoot;
-  Cutting cutting = Cutting::kFixed;
   bool discard = false;
 };
 
-Zone zone_of(const Volume& volume) {
-  if (volume.inspected) return {volume.range, ObjectClass::kFsMetadata, Cutting::kFixed};
-  if (volume.type == "swap") return {volume.range, ObjectClass::kSwap, Cutting::kContentDefined};
-  if (volume.type == "bios-boot") return {volume.range, ObjectClass::kBoot, Cutting::kFixed};
-  return {volume.range, ObjectClass::kOpaque, Cutting::kContentDefined};
+ObjectClass class_of(const Volume& volume) {
+  if (volume.inspected) return ObjectClass::kFsMetadata;
+  if (volume.type == "swap") return ObjectClass::kSwap;
+  return volume.type == "bios-boot" ? ObjectClass::kBoot : ObjectClass::kOpaque;
 }
 
 /// Zones that tile the whole image: volumes, the free space in them, and what lies between volumes.
@@ -155,8 +154,8 @@ class ZoneBuilder {
     std::ranges::stable_sort(volumes, {}, [](const Volume* volume) { return volume->range.offset; });
     for (const Volume* volume : volumes) {
       if (volume->range.offset % kSectorBytes != 0 || volume->range.offset < at_) continue;
-      add({volume->range.offset, 0}, ObjectClass::kBoot, Cutting::kFixed);
-      Zone zone = zone_of(*volume);
+      add({volume->range.offset, 0}, ObjectClass::kBoot);
+      const ObjectClass object_class = class_of(*volume);
       const std::uint64_t end = std::min(
           image_bytes_,
           volume->range.offset <= UINT64_MAX - volume->range.length ? volume->range.end() : image_bytes_);
@@ -164,26 +163,25 @@ class ZoneBuilder {
         if (!volume->inspected || free.offset < at_ || free.offset >= end || free.length > end - free.offset)
           continue;
         if (free.offset % kSectorBytes != 0 || free.length % kSectorBytes != 0) continue;
-        add({free.offset, 0}, zone.object_class, zone.cutting);
-        add({at_, free.length}, ObjectClass::kFree, Cutting::kContentDefined,
-            discard_free_ && free_is_discardable(*volume));
+        add({free.offset, 0}, object_class);
+        add({at_, free.length}, ObjectClass::kFree, discard_free_ && free_is_discardable(*volume));
       }
-      if (zone.object_class == ObjectClass::kSwap && discard_free_ && end > at_) {
-        add({at_, std::min(kSwapHeaderBytes, end - at_)}, zone.object_class, zone.cutting);
-        add({end, 0}, zone.object_class, zone.cutting, true);
+      if (object_class == ObjectClass::kSwap && discard_free_ && end > at_) {
+        add({at_, std::min(kSwapHeaderBytes, end - at_)}, object_class);
+        add({end, 0}, object_class, true);
       }
-      add({end, 0}, zone.object_class, zone.cutting);
+      add({end, 0}, object_class);
     }
-    add({image_bytes_, 0}, ObjectClass::kBoot, Cutting::kFixed);
+    add({image_bytes_, 0}, ObjectClass::kBoot);
     return std::move(zones_);
   }
 
  private:
   /// Gives everything from where the last zone ended up to range.end() to one kind.
-  void add(ByteRange range, ObjectClass object_class, Cutting cutting, bool discard = false) {
+  void add(ByteRange range, ObjectClass object_class, bool discard = false) {
     const std::uint64_t end = std::min(image_bytes_, round_down(range.end(), kSectorBytes));
     if (end <= at_) return;
-    zones_.push_back({{at_, end - at_}, object_class, cutting, discard});
+    zones_.push_back({{at_, end - at_}, object_class, discard});
     at_ = end;
   }
 
@@ -227,7 +225,7 @@ class RestBuilder {
       }
       Part part;
       part.object_class = zone.object_class;
-      part.cutting = zone.cutting;
+      part.cutting = policy_of(zone.object_class).cutting;
       part.bytes = stop - at;
       part.ranges.push_back({at, stop - at});
       plan_.parts.push_back(std::move(part));

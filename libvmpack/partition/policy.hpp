@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is done with objects of each class: the one table for it.
+#pragma once
+
+#include <cstdint>
+
+#include "libvmpack/base/object_class.hpp"
+#include "libvmpack/partition/cutter.hpp"
+
+namespace vmpack {
+
+struct ClassPolicy {
+  /// Of runs of the disk that belong to no file. Files are whole where they are small, and cut by content
+  /// where not.
+  Cutting cutting = Cutting::kContentDefined;
+  /// Content-defined objects are this many times smaller than the repository's parameters say.
+  std::uint32_t finer = 1;
+  /// zstd's level is at most this, whatever the user asks for.
+  int level_max = 19;
+  /// New objects outside files are versions of what an older snapshot has at the same place of the disk.
+  bool stays_in_place = false;
+};
+
+/// docs/decisions/0005-cutting.md and 0007-delta-frames.md give the measurements.
+[[nodiscard]] const ClassPolicy& policy_of(ObjectClass object_class);
+
+}  // namespace vmpack
