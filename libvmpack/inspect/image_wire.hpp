@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the child that parses a file system reads the image, without opening anything. Of a raw file it gets the
-// descriptor, open for reading alone. For every other format it asks its parent: one request, one reply, over a
-// stream socket, in the machine's own byte order.
+// How the child that parses a file system reads the image, without opening anything. Of a raw file it gets
+// the descriptor, open for reading alone. For every other format it asks its parent: one request, one reply,
+// over a stream socket, in the machine's own byte order.
 #pragma once
 
 #include <cstdint>

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -66,6 +67,10 @@ struct Sample {
   /// Does something to the mounted file system. False where it cannot be mounted.
   [[nodiscard]] bool mounted(const std::function<void(const std::string&)>& act,
                              const std::string& options = "no_detach") const {
+    if (::access("/dev/fuse", R_OK | W_OK) != 0) {
+      WARN("there is no /dev/fuse here: not all is tested");
+      return false;
+    }
     const std::string point = folder / "mounted";
     std::filesystem::create_directory(point);
     const auto device_of = [](const std::string& path) {
@@ -75,13 +80,10 @@ struct Sample {
     const dev_t before = device_of(point);
     const int process = start_command(
         {"sh", "-c", R"(exec ntfs-3g -o "$0" "$1" "$2" >/dev/null 2>&1)", options, image, point});
-    for (int i = 0; i < 100 && device_of(point) == before; ++i) {
+    for (int i = 0; i < 400 && device_of(point) == before; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
-    if (device_of(point) == before) {
-      WARN("ntfs-3g cannot mount here: not all is tested");
-      return false;
-    }
+    REQUIRE(device_of(point) != before);
     std::exception_ptr failed;
     try {
       act(point);
@@ -248,7 +250,7 @@ TEST_CASE("NTFS with folders, links, deleted files and pieces is as it is when m
   CHECK(volume.files.size() == sample.contents.size() + 6);
 }
 
-TEST_CASE("what NTFS compresses and what was never written has no extents") {
+TEST_CASE("what NTFS compresses has no extents, and a named stream is no part of its file") {
   Sample sample;
   sample.fill();
   const auto compress = [&sample](const std::string& root) {
