@@ -68,6 +68,7 @@ void OlderSnapshot::load_files(const Manifest& manifest) {
     }
   }
   std::vector<const std::string*> paths;
+  paths.reserve(files_.size());
   for (const auto& [path, extents] : files_) paths.push_back(&path);
   // Of several versions the last one.
   std::ranges::sort(paths, [](const std::string* a, const std::string* b) { return *a < *b; });

@@ -215,6 +215,7 @@ void Packer::add_to_pack(FramePlan frame) {
   const FrameDigest digest = frame.encoded.digest;
   const auto stored_bytes = static_cast<std::uint32_t>(frame.encoded.stored.size());
   std::vector<FramePlace> bases;
+  bases.reserve(frame.encoded.bases.size());
   for (const FrameDigest& base : frame.encoded.bases) bases.push_back({base, older_->place(base)});
   made_.push_back({frame.number, {digest, {}, std::move(bases)}});
   ++statistics_.frames_new;

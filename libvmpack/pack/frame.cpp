@@ -145,7 +145,8 @@ EncodedFrame encode_delta_frame(ObjectClass object_class, std::uint32_t object_c
   ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
   set(ZSTD_c_compressionLevel, level);
   // The window must reach from the end of the frame back to the start of the bases.
-  set(ZSTD_c_windowLog, std::max<int>(kWindowLogMin, std::bit_width(prefix.size() + raw.size())));
+  set(ZSTD_c_windowLog,
+      std::max(kWindowLogMin, static_cast<int>(std::bit_width(prefix.size() + raw.size()))));
   VMPACK_ASSERT(ZSTD_isError(ZSTD_CCtx_refPrefix(context, prefix.data(), prefix.size())) == 0);
   Bytes& compressed = compression_buffer();
   const std::size_t size =

@@ -112,6 +112,7 @@ void ObjectIndexBuilder::write(Store& store) {
   packs.reserve(packs_.size());
   for (const PackDigest& pack : packs_) packs.push_back(to_flatbuffer(pack));
   std::vector<fb::IndexBase> bases;
+  bases.reserve(bases_.size());
   for (const Base& base : bases_) {
     bases.emplace_back(to_flatbuffer(base.place.frame), to_flatbuffer(base.place.location.pack),
                        base.place.location.offset, base.place.location.stored_bytes, base.frame);
