@@ -34,14 +34,18 @@ using test::TempDir;
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
-// nbdkit with a plugin and its arguments, serving a unix socket until the end of the test.
+// nbdkit with a plugin and its arguments, serving a unix socket until the end of the test. Its socket is there before it
+// listens; its file with the process number says that it does.
 class Server {
  public:
   Server(const TempDir& folder, std::vector<std::string> arguments) : socket_(folder / "sock") {
+    const std::string listening = folder / "listening";
     fs::remove(socket_);
-    arguments.insert(arguments.begin(), {"nbdkit", "--foreground", "--readonly", "--unix", socket_});
+    fs::remove(listening);
+    arguments.insert(arguments.begin(),
+                     {"nbdkit", "--foreground", "--readonly", "--unix", socket_, "--pidfile", listening});
     process_ = test::start_command(arguments);
-    for (int i = 0; i < 500 && !fs::exists(socket_); ++i) std::this_thread::sleep_for(10ms);
+    for (int i = 0; i < 500 && !fs::exists(listening); ++i) std::this_thread::sleep_for(10ms);
   }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
