@@ -30,7 +30,7 @@ namespace {
 
 constexpr int kFailed = 1;
 constexpr int kFound = 3;
-const std::vector<std::string> kVersions = {"1"};
+const std::vector<std::string> kVersions = {"1", "1-delta-frames"};
 const std::string kReference = "golden:1";
 
 std::string golden(const std::string& name) { return program("VMPACK_SOURCE_DIR") + "/tests/golden/" + name; }
@@ -219,6 +219,17 @@ TEST_CASE("a repository of every format version is whole, and gives back its ima
     CHECK(images == 2);
     CHECK(vmpack_json({"list", "--repo", copy.path()}).at("references").size() == 2);
   }
+}
+
+TEST_CASE("the golden repository of delta frames holds one") {
+  const Copy copy("1-delta-frames");
+  std::size_t delta_frames = 0;
+  for (const PackDigest& pack : list_packs(copy.store())) {
+    const PackTables tables = read_pack_tables(copy.store(), pack);
+    delta_frames += static_cast<std::size_t>(
+        std::ranges::count_if(tables.frames, [](const PackFrame& frame) { return !frame.bases.empty(); }));
+  }
+  CHECK(delta_frames > 0);
 }
 
 TEST_CASE("a golden repository can be added to, and knows what it holds") {

@@ -8,7 +8,8 @@ usage() {
   cat <<'USAGE'
 usage: tests/golden/make.sh VMPACK VERSION
   VMPACK   the program that writes the format
-  VERSION  the format's version: makes tests/golden/version-VERSION and tests/golden/version-VERSION.sha256
+  VERSION  the format's version, and what is new where that does not need another (1-delta-frames): makes
+           tests/golden/version-VERSION and tests/golden/version-VERSION.sha256
 USAGE
 }
 
@@ -53,11 +54,13 @@ truncate -s 128K swap.raw
 mkswap -q swap.raw
 dd if=swap.raw of=disk.raw bs=64K seek=11 conv=notrunc,sparse status=none
 
-# A second build of it that shares most with the first.
+# A second build of it that shares most with the first; one file differs a little from what it was.
 cp disk.raw next.raw
 noise "${K:3}000" 3000 >new
 echo 'one more' >added
-printf 'rm /etc/host-7\nwrite new /var/lib/app/new\nwrite added /etc/added\n' | debugfs -w -f /dev/stdin ext4.raw >/dev/null 2>&1
+sed 's/^option_7 = .*/option_7 = on/' tree/etc/app.conf >app.conf
+printf '%s\n' 'rm /etc/host-7' 'write new /var/lib/app/new' 'write added /etc/added' 'rm /etc/app.conf' \
+  'write app.conf /etc/app.conf' | debugfs -w -f /dev/stdin ext4.raw >/dev/null 2>&1
 dd if=ext4.raw of=next.raw bs=64K seek=1 conv=notrunc status=none
 
 "$vmpack" init repository
