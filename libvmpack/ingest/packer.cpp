@@ -31,11 +31,7 @@ bool join(std::vector<FrameDigest>& frames, std::span<const FrameDigest> more) {
 }  // namespace
 
 Packer::Packer(const Repository& repository, const ObjectIndex& index, OlderSnapshot* older, int level)
-    : repository_(repository),
-      index_(index),
-      older_(older),
-      level_(level),
-      pack_(std::make_unique<PackBuilder>()) {}
+    : repository_(repository), index_(index), older_(older), level_(level) {}
 
 std::optional<Packer::Spot> Packer::find_stored(const ObjectDigest& digest) {
   if (const auto found = spots_.find(digest); found != spots_.end()) return found->second;
@@ -221,29 +217,30 @@ void Packer::add_to_pack(FramePlan frame) {
   ++statistics_.frames_new;
   statistics_.stored_bytes += stored_bytes;
   statistics_.stored_by_class[static_cast<std::size_t>(frame.object_class)] += stored_bytes;
+  if (pack_ == nullptr) pack_ = std::make_unique<PackBuilder>(repository_.store());
   const std::uint64_t offset = pack_->add(std::move(frame.encoded), frame.records);
   pending_.push_back({made_.size() - 1, offset, stored_bytes, std::move(frame.records)});
-  if (pack_->bytes() >= repository_.parameters().pack_bytes_target) start_write();
+  if (pack_->bytes() >= repository_.parameters().pack_bytes_target) finish_pack();
 }
 
-void Packer::start_write() {
-  wait_for_write();
-  write_ = std::async(std::launch::async, [&store = repository_.store(), pack = std::move(pack_),
-                                           frames = std::move(pending_)]() mutable {
-    return WrittenPack{pack->write(store), std::move(frames)};
-  });
-  pack_ = std::make_unique<PackBuilder>();
+/// Making a pack durable takes a while: the next one is built meanwhile.
+void Packer::finish_pack() {
+  wait_for_pack();
+  finished_ =
+      std::async(std::launch::async, [pack = std::move(pack_), frames = std::move(pending_)]() mutable {
+        return FinishedPack{pack->finish(), std::move(frames)};
+      });
   pending_.clear();
 }
 
-void Packer::wait_for_write() {
-  if (!write_.valid()) return;
-  const WrittenPack written = write_.get();
+void Packer::wait_for_pack() {
+  if (!finished_.valid()) return;
+  const FinishedPack finished = finished_.get();
   ++statistics_.packs_new;
-  new_index_.add_pack(written.digest);
-  for (const PendingFrame& frame : written.frames) {
+  new_index_.add_pack(finished.digest);
+  for (const PendingFrame& frame : finished.frames) {
     Frame& made = made_[frame.made].frame;
-    made.location = {written.digest, frame.offset, frame.stored_bytes};
+    made.location = {finished.digest, frame.offset, frame.stored_bytes};
     new_index_.add_frame(made.digest, frame.offset, frame.stored_bytes, frame.objects, made.bases);
   }
 }
@@ -268,8 +265,8 @@ FrameDigest Packer::store_single(ObjectClass object_class, Bytes bytes) {
 }
 
 void Packer::finish() {
-  if (!pack_->empty()) start_write();
-  wait_for_write();
+  if (pack_ != nullptr) finish_pack();
+  wait_for_pack();
   if (!new_index_.empty()) new_index_.write(repository_.store());
 }
 

@@ -56,14 +56,14 @@ class Packer {
   std::vector<FramePlan> plan(const Window& window, std::span<const std::uint64_t> order);
   /// Compresses, on all cores; against the older snapshot's frames where that pays.
   void encode(const Window& window, std::vector<FramePlan>& frames) const;
-  /// Takes the frames into the pack being built, and writes packs that are full.
+  /// Writes the frames into the pack being built, and finishes packs that are full.
   void store(std::vector<FramePlan> frames);
 
   /// Stores `bytes` as one object in a frame of its own, or finds it stored. For map nodes and file-table
   /// pages.
   FrameDigest store_single(ObjectClass object_class, Bytes bytes);
 
-  /// Writes the last pack, then the index of what is new. After it, places() is complete.
+  /// Finishes the last pack, then the index of what is new. After it, places() is complete.
   void finish();
 
   /// Segments of the image, sorted by disk offset, and the digests of the frames they name. Valid after the
@@ -88,14 +88,14 @@ class Packer {
     std::uint32_t number;
     Frame frame;
   };
-  /// A frame in the pack being built or written.
+  /// A frame in a pack that has no name yet.
   struct PendingFrame {
     std::size_t made;  // in made_
     std::uint64_t offset;
     std::uint32_t stored_bytes;
     std::vector<ObjectRecord> objects;
   };
-  struct WrittenPack {
+  struct FinishedPack {
     PackDigest digest;
     std::vector<PendingFrame> frames;
   };
@@ -116,8 +116,8 @@ class Packer {
   void add_segments(const Window& window, const CutObject& object, Spot spot);
   std::uint32_t new_frame();
   void add_to_pack(FramePlan frame);
-  void start_write();
-  void wait_for_write();
+  void finish_pack();
+  void wait_for_pack();
 
   const Repository& repository_;
   const ObjectIndex& index_;
@@ -128,9 +128,9 @@ class Packer {
   std::unordered_map<ObjectDigest, Spot, DigestHash> spots_;
   std::unordered_map<FrameDigest, std::uint32_t, DigestHash> stored_frames_;
   std::vector<MapSegment> segments_;
-  std::unique_ptr<PackBuilder> pack_;
+  std::unique_ptr<PackBuilder> pack_;  // null until a frame needs it
   std::vector<PendingFrame> pending_;
-  std::future<WrittenPack> write_;
+  std::future<FinishedPack> finished_;
   ObjectIndexBuilder new_index_;
   PackStatistics statistics_;
 };

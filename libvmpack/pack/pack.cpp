@@ -18,6 +18,8 @@ namespace {
 constexpr std::array<std::uint8_t, 8> kHeadMagic = {'v', 'm', 'p', 'a', 'c', 'k', '\r', '\n'};
 constexpr std::array<std::uint8_t, 8> kTrailerMagic = {'V', 'P', 'A', 'C', 'K', 'E', 'N', 'D'};
 constexpr std::uint64_t kKnownFeatures = 0;
+/// Frames are written when they are this much together.
+constexpr std::size_t kWriteBytes = 1 * kMiB;
 static_assert(sizeof(fb::PackHead) == 16 && sizeof(fb::PackTrailer) == 112);
 
 fb::PackHead make_head() { return {kHeadMagic, kFormatVersion, 0}; }
@@ -100,32 +102,45 @@ std::uint64_t next_object_offset(std::uint64_t offset, std::uint64_t bytes) {
   return round_up(offset + bytes, kObjectAlignment);
 }
 
-PackBuilder::PackBuilder() : bytes_(sizeof(fb::PackHead)) {}
+PackBuilder::PackBuilder(Store& store) : draft_(store.begin_draft()), bytes_(sizeof(fb::PackHead)) {
+  const fb::PackHead head = make_head();
+  const ByteView bytes = struct_bytes(head);
+  draft_->append(std::span(&bytes, 1));
+}
 
 std::uint64_t PackBuilder::add(EncodedFrame frame, std::span<const ObjectRecord> objects) {
   VMPACK_ASSERT(frame.object_count == objects.size());
   const std::uint64_t offset = bytes_;
-  bytes_ += frame.stored.size();
-  parts_.push_back(std::move(frame.stored));
-  frames_.push_back(std::move(frame));
+  const auto stored_bytes = static_cast<std::uint32_t>(frame.stored.size());
+  bytes_ += stored_bytes;
+  waiting_bytes_ += stored_bytes;
+  waiting_.push_back(std::move(frame.stored));
+  frames_.push_back({std::move(frame), stored_bytes});
   objects_.insert(objects_.end(), objects.begin(), objects.end());
+  if (waiting_bytes_ >= kWriteBytes) write_waiting();
   return offset;
 }
 
-PackDigest PackBuilder::write(Store& store) {
+void PackBuilder::write_waiting() {
+  const std::vector<ByteView> parts(waiting_.begin(), waiting_.end());
+  draft_->append(parts);
+  waiting_.clear();
+  waiting_bytes_ = 0;
+}
+
+PackDigest PackBuilder::finish() {
+  write_waiting();
   std::vector<fb::FrameEntry> frame_entries;
   std::vector<fb::Digest> bases;
   std::uint64_t offset = sizeof(fb::PackHead);
   std::uint32_t first_object = 0;
-  for (std::size_t i = 0; i < frames_.size(); ++i) {
-    const EncodedFrame& frame = frames_[i];
-    frame_entries.emplace_back(to_flatbuffer(frame.digest), offset,
-                               static_cast<std::uint32_t>(parts_[i].size()), frame.raw_bytes, first_object,
-                               frame.object_count, static_cast<std::uint8_t>(frame.object_class),
-                               static_cast<std::uint8_t>(frame.codec), std::uint8_t{0},
-                               static_cast<std::uint8_t>(frame.bases.size()), 0U);
+  for (const auto& [frame, stored_bytes] : frames_) {
+    frame_entries.emplace_back(
+        to_flatbuffer(frame.digest), offset, stored_bytes, frame.raw_bytes, first_object, frame.object_count,
+        static_cast<std::uint8_t>(frame.object_class), static_cast<std::uint8_t>(frame.codec),
+        std::uint8_t{0}, static_cast<std::uint8_t>(frame.bases.size()), 0U);
     for (const FrameDigest& base : frame.bases) bases.push_back(to_flatbuffer(base));
-    offset += parts_[i].size();
+    offset += stored_bytes;
     first_object += frame.object_count;
   }
   std::vector<fb::ObjectEntry> object_entries;
@@ -146,13 +161,11 @@ PackDigest PackBuilder::write(Store& store) {
                                 to_flatbuffer(sha256(buffer_bytes(frame_table))),
                                 to_flatbuffer(sha256(buffer_bytes(object_table))), kFormatVersion, 0,
                                 kTrailerMagic);
-  std::vector<ByteView> parts = {struct_bytes(head)};
-  parts.insert(parts.end(), parts_.begin(), parts_.end());
-  parts.push_back(buffer_bytes(frame_table));
-  parts.push_back(buffer_bytes(object_table));
-  parts.push_back(struct_bytes(trailer));
+  const std::array<ByteView, 3> end{buffer_bytes(frame_table), buffer_bytes(object_table),
+                                    struct_bytes(trailer)};
+  draft_->append(end);
   const PackDigest digest = digest_of(head, trailer);
-  store.put_if_absent(pack_key(digest), parts);
+  draft_->put_if_absent(pack_key(digest));
   return digest;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,10 +33,12 @@ struct FrameLocation {
 /// "packs/ab/ab12….pack".
 [[nodiscard]] std::string pack_key(const PackDigest& pack);
 
-/// Gathers frames for one pack, in memory. Not for use by two threads at once.
+/// Writes one pack into a store frame by frame. Not for use by two threads at once. Nothing is left of a pack
+/// that is not finished.
 class PackBuilder {
  public:
-  PackBuilder();
+  /// `store` must outlive this.
+  explicit PackBuilder(Store& store);
 
   /// Takes the frame; returns its offset in the pack to be. `objects` in the frame's order, as many as it
   /// says.
@@ -43,14 +46,22 @@ class PackBuilder {
 
   /// Size that the frames have so far.
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
-  [[nodiscard]] bool empty() const { return frames_.empty(); }
 
-  /// Writes the pack to `store`, durable on return; nothing happens when the very same pack is there.
-  PackDigest write(Store& store);
+  /// Gives the pack its name, durable on return; nothing happens when the very same pack is there. Once, and
+  /// last.
+  PackDigest finish();
 
  private:
-  std::vector<EncodedFrame> frames_;  // `stored` moved to parts_
-  std::vector<Bytes> parts_;
+  struct FrameFacts {
+    EncodedFrame frame;  // without what is stored
+    std::uint32_t stored_bytes = 0;
+  };
+  void write_waiting();
+
+  std::unique_ptr<StoreDraft> draft_;
+  std::vector<Bytes> waiting_;  // the frames that are not in draft_ yet
+  std::size_t waiting_bytes_ = 0;
+  std::vector<FrameFacts> frames_;
   std::vector<ObjectRecord> objects_;
   std::uint64_t bytes_ = 0;
 };

@@ -112,6 +112,7 @@ class DirectoryStore final : public Store {
 
   bool put_if_absent(std::string_view key, std::span<const ByteView> parts) override;
   using Store::put_if_absent;
+  std::unique_ptr<StoreDraft> begin_draft() override;
   bool replace_if_version(std::string_view key, ByteView bytes,
                           const std::optional<StoreVersion>& expected) override;
   void get_range(std::string_view key, std::uint64_t offset, ByteSpan into) override;
@@ -125,6 +126,7 @@ class DirectoryStore final : public Store {
   [[nodiscard]] std::string location() const override { return root_.path; }
 
  private:
+  class Draft;
   using Each = std::function<void(const std::string& key, std::uint64_t bytes)>;
 
   [[nodiscard]] std::string path_of(std::string_view key) const {
@@ -137,6 +139,11 @@ class DirectoryStore final : public Store {
 
   // Made when something is first written, never for reading.
   const Folder& own_folder();
+  // Whether the key is there, and then durable. It may be so new that its writer has not yet made its name
+  // that: the caller will build on it, so that is done for both.
+  [[nodiscard]] bool has_durably(std::string_view key);
+  // Gives a finished file its key unless that is there.
+  [[nodiscard]] bool publish_new(TempFile& file, std::string_view key);
   // Makes an entry of the folder durable, and the folder itself if this process has not seen to it before.
   void make_durable(const std::string& folder_key, const FileDescriptor& folder);
 
@@ -185,15 +192,22 @@ void DirectoryStore::make_durable(const std::string& folder_key, const FileDescr
 
 bool DirectoryStore::put_if_absent(std::string_view key, std::span<const ByteView> parts) {
   check_key(key, root_.path);
-  const SplitKey place(key);
-  // Looking first saves writing a big value in vain. One that is there may be so new that its writer has not
-  // yet made its name durable: the caller will build on it, so that is done for both.
-  if (open_file_below(root_, key)) {
-    make_durable(place.folder, open_folder_below(root_, place.folder));
-    return false;
-  }
+  if (has_durably(key)) return false;  // saves writing a big value in vain
   TempFile file(own_folder(), path_of(key));
   file.write(parts);
+  file.finish();
+  return publish_new(file, key);
+}
+
+bool DirectoryStore::has_durably(std::string_view key) {
+  if (!open_file_below(root_, key)) return false;
+  const SplitKey place(key);
+  make_durable(place.folder, open_folder_below(root_, place.folder));
+  return true;
+}
+
+bool DirectoryStore::publish_new(TempFile& file, std::string_view key) {
+  const SplitKey place(key);
   const FileDescriptor folder = make_folder_below(root_, place.folder);
   const bool stored = file.publish_new(folder.get(), place.name);
   if (!stored && open_folder_below(root_, key)) {
@@ -203,6 +217,26 @@ bool DirectoryStore::put_if_absent(std::string_view key, std::span<const ByteVie
   return stored;
 }
 
+class DirectoryStore::Draft final : public StoreDraft {
+ public:
+  explicit Draft(DirectoryStore& store) : store_(store), file_(store.own_folder(), store.path_of("")) {}
+
+  void append(std::span<const ByteView> parts) override { file_.write(parts); }
+
+  bool put_if_absent(std::string_view key) override {
+    check_key(key, store_.root_.path);
+    if (store_.has_durably(key)) return false;
+    file_.finish();
+    return store_.publish_new(file_, key);
+  }
+
+ private:
+  DirectoryStore& store_;
+  TempFile file_;
+};
+
+std::unique_ptr<StoreDraft> DirectoryStore::begin_draft() { return std::make_unique<Draft>(*this); }
+
 bool DirectoryStore::replace_if_version(std::string_view key, ByteView bytes,
                                         const std::optional<StoreVersion>& expected) {
   check_key(key, root_.path);
@@ -211,6 +245,7 @@ bool DirectoryStore::replace_if_version(std::string_view key, ByteView bytes,
   const SplitKey place(key);
   TempFile file(own_folder(), path_of(key));
   file.write(std::span(&bytes, 1));
+  file.finish();
   const ReplaceLock lock(own_folder());
   if (version_of(key) != expected) return false;
   const FileDescriptor folder = make_folder_below(root_, place.folder);

@@ -28,6 +28,22 @@ struct StoreStat {
   StoreVersion version;
 };
 
+/// A value whose bytes come before its key is known. Nobody sees it until it is put; without that, nothing is
+/// left of it. Not for use by two threads at once; its store must outlive it.
+class StoreDraft {
+ public:
+  StoreDraft() = default;
+  StoreDraft(const StoreDraft&) = delete;
+  StoreDraft& operator=(const StoreDraft&) = delete;
+  virtual ~StoreDraft() = default;
+
+  /// Adds the concatenation of `parts`.
+  virtual void append(std::span<const ByteView> parts) = 0;
+
+  /// As Store::put_if_absent() with all that was appended. Once, and last.
+  virtual bool put_if_absent(std::string_view key) = 0;
+};
+
 /// Keys are relative paths: parts of [A-Za-z0-9._+@:-], none of them "." or "..", joined by '/'; the first
 /// part "tmp" is the store's own (key.hpp has the limits). A key must not be another one's folder. kInvalid
 /// for anything else. Every method may be called from any thread, and throws Error that names store and key.
@@ -44,6 +60,9 @@ class Store {
   bool put_if_absent(std::string_view key, ByteView bytes) {
     return put_if_absent(key, std::span(&bytes, 1));
   }
+
+  /// Begins a value that is too large to be held in memory, or is named by what it holds.
+  [[nodiscard]] virtual std::unique_ptr<StoreDraft> begin_draft() = 0;
 
   /// Replaces `key` if its version is still `expected`; nullopt expects the key to be absent. False when it
   /// is not so. Durable on return.

@@ -94,8 +94,9 @@ TempFile::~TempFile() {
   if (!name_.empty()) ::unlinkat(temp_folder_, name_.c_str(), 0);
 }
 
-void TempFile::write(std::span<const ByteView> parts) {
-  write_all(file_.get(), parts, path_);
+void TempFile::write(std::span<const ByteView> parts) { write_all(file_.get(), parts, path_); }
+
+void TempFile::finish() {
   make_unique(file_.get());
   if (::fsync(file_.get()) != 0) throw system_error(errno, "cannot write", path_);
 }

@@ -21,8 +21,10 @@ class TempFile {
   TempFile(const TempFile&) = delete;
   TempFile& operator=(const TempFile&) = delete;
 
-  /// Writes the concatenation of `parts` and makes it durable. Once.
+  /// Appends the concatenation of `parts`.
   void write(std::span<const ByteView> parts);
+  /// Makes all that was written durable. Once, before the file gets its name.
+  void finish();
 
   /// Gives the file its name unless that is taken; true when it did. The caller makes `folder` durable.
   [[nodiscard]] bool publish_new(int folder, const std::string& name);

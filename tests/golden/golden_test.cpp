@@ -177,7 +177,7 @@ FrameDigest edit_frame(const Copy& copy, const FrameDigest& wanted, const std::f
     const PackTables tables = read_pack_tables(copy.store(), pack);
     if (std::ranges::find(tables.frames, wanted, &PackFrame::digest) == tables.frames.end()) continue;
     const Bytes file = copy.read(pack_key(pack));
-    PackBuilder builder;
+    PackBuilder builder(copy.store());
     for (const PackFrame& frame : tables.frames) {
       const ByteView stored = ByteView(file).subspan(frame.offset, frame.stored_bytes);
       EncodedFrame encoded{frame.digest,    frame.object_class, static_cast<Codec>(stored[1]),
@@ -190,7 +190,7 @@ FrameDigest edit_frame(const Copy& copy, const FrameDigest& wanted, const std::f
                   std::span(tables.objects).subspan(frame.first_object, frame.object_count));
     }
     copy.remove(pack_key(pack));
-    builder.write(copy.store());
+    builder.finish();
   }
   REQUIRE(changed != FrameDigest());
   write_index(copy);

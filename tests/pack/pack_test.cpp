@@ -23,7 +23,7 @@ struct SmallPack {
   PackDigest digest;
 
   SmallPack() {
-    PackBuilder builder;
+    PackBuilder builder(*store);
     Bytes raw;
     for (const Bytes& object : objects) {
       records.push_back({ObjectDigest(sha256(object)), static_cast<std::uint32_t>(object.size())});
@@ -35,7 +35,7 @@ struct SmallPack {
     builder.add(std::move(frame), records);
     builder.add(encode_frame(ObjectClass::kText, 1, Bytes(512), 3),
                 std::vector{ObjectRecord{ObjectDigest(sha256(Bytes(10))), 10}});
-    digest = builder.write(*store);
+    digest = builder.finish();
   }
 };
 

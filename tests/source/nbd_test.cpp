@@ -34,8 +34,8 @@ using test::TempDir;
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
-// nbdkit with a plugin and its arguments, serving a unix socket until the end of the test. Its socket is there before it
-// listens; its file with the process number says that it does.
+// nbdkit with a plugin and its arguments, serving a unix socket until the end of the test. Its socket is
+// there before it listens; its file with the process number says that it does.
 class Server {
  public:
   Server(const TempDir& folder, std::vector<std::string> arguments) : socket_(folder / "sock") {

@@ -119,13 +119,16 @@ TEST_CASE("the first write removes what killed writers left, and nothing that a 
   CHECK(files_below(folder / "tmp") == std::vector<std::string>{"notes", "put-2-alive"});
 }
 
-TEST_CASE("nothing is left in tmp after puts and replacements, won or lost") {
+TEST_CASE("nothing is left in tmp after puts, replacements and drafts, won or lost") {
   const TempDir folder;
   const auto store = open_directory_store(folder.path());
   put(*store, "key", "1");
   put(*store, "key", "2");
   store->replace_if_version("key", as_byte_view("3"), store->stat("key")->version);
   store->replace_if_version("key", as_byte_view("4"), StoreVersion{"wrong"});
+  store->begin_draft()->put_if_absent("key");
+  store->begin_draft()->put_if_absent("empty");
+  store->begin_draft();
   CHECK(files_below(folder / "tmp") == std::vector<std::string>{"lock"});
 }
 

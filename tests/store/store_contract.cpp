@@ -72,6 +72,28 @@ void check_values(const OpenStore& open) {
     CHECK(text_of(*store, "a/b/c") == "one two three");
     CHECK(text_of(*open(), "a/b/c") == "one two three");
   }
+  SECTION("a draft is its value when it is put, and nothing before") {
+    const auto draft = store->begin_draft();
+    const std::vector<ByteView> first = {as_byte_view("one "), {}, as_byte_view("two ")};
+    draft->append(first);
+    draft->append({});
+    const ByteView last = as_byte_view("three");
+    draft->append(std::span(&last, 1));
+    CHECK(keys_of(*open()).empty());
+    CHECK(draft->put_if_absent("a/b/c"));
+    CHECK(text_of(*open(), "a/b/c") == "one two three");
+    CHECK(keys_of(*store) == std::vector<std::string>{"a/b/c"});
+  }
+  SECTION("a draft does not take the place of a value, and one that is not put leaves nothing") {
+    CHECK(put(*store, "key", "first"));
+    const ByteView text = as_byte_view("second");
+    const auto late = store->begin_draft();
+    late->append(std::span(&text, 1));
+    CHECK_FALSE(late->put_if_absent("key"));
+    CHECK(text_of(*store, "key") == "first");
+    CHECK(error_of([&] { store->begin_draft()->put_if_absent("../key"); }).code() == ErrorCode::kInvalid);
+    CHECK(keys_of(*store) == std::vector<std::string>{"key"});
+  }
   SECTION("a second put changes nothing and says so") {
     CHECK(put(*store, "key", "first"));
     CHECK_FALSE(put(*store, "key", "second"));

@@ -64,7 +64,12 @@ TEST_CASE("writes what the other tests disturb", "[.][writer]") {
   const char* folder = std::getenv("VMPACK_TEST_STORE");
   REQUIRE(folder != nullptr);
   const auto store = open_directory_store(folder);
-  for (std::size_t i = 0; i < kKeys.size(); ++i) REQUIRE(store->put_if_absent(kKeys[i], value_of(i)));
+  for (std::size_t i = 1; i < kKeys.size(); ++i) REQUIRE(store->put_if_absent(kKeys[i], value_of(i)));
+  const auto draft = store->begin_draft();
+  const Bytes value = value_of(0);
+  const std::vector<ByteView> halves = {ByteView(value).first(50'000), ByteView(value).subspan(50'000)};
+  for (const ByteView& half : halves) draft->append(std::span(&half, 1));
+  REQUIRE(draft->put_if_absent(kKeys[0]));
   REQUIRE(store->put_if_absent("counter", as_byte_view("1")));
   REQUIRE(store->replace_if_version("counter", as_byte_view("2"), store->stat("counter")->version));
   store->remove("counter");
