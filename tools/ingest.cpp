@@ -18,7 +18,7 @@ struct IngestCommandOptions : CommonOptions {
   ImageOptions image;
   std::string name;
   std::vector<std::string> labels;
-  int level = 3;
+  int level = 2;
   bool force = false;
   bool discard_free = false;
 };

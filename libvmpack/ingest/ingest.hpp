@@ -15,7 +15,7 @@
 namespace vmpack {
 
 struct IngestOptions {
-  int level = 3;  ///< zstd's
+  int level = 2;  ///< zstd's
   std::map<std::string, std::string> labels;
   bool force = false;         ///< move the reference if it exists
   bool discard_free = false;  ///< free space and contents of swap read back as zeros

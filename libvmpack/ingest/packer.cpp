@@ -13,6 +13,8 @@ namespace {
 
 /// Less than this is smaller in a frame with its likes than in one of its own.
 constexpr std::uint64_t kDeltaFrameBytesMin = 8 * kKiB;
+/// Delta frames are few, and gain most from a higher level.
+constexpr int kDeltaLevelMin = 3;
 /// A delta frame must take at most this many hundredths of what the same frame takes on its own, or it is not
 /// worth the reads of its bases.
 constexpr std::size_t kDeltaPercentMax = 85;
@@ -192,7 +194,8 @@ void Packer::encode_frame_plan(const Window& window, FramePlan& frame) const {
   if (frame.older.empty()) return;
   const std::vector<FrameBase> bases = older_->bases(frame.older);
   if (bases.empty()) return;
-  EncodedFrame delta = encode_delta_frame(frame.object_class, count, raw, level, bases);
+  EncodedFrame delta =
+      encode_delta_frame(frame.object_class, count, raw, std::max(level, kDeltaLevelMin), bases);
   if (delta.stored.size() < frame.encoded.stored.size() / 100 * kDeltaPercentMax) {
     frame.encoded = std::move(delta);
   }
