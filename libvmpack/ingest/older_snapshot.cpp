@@ -6,6 +6,7 @@
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/limits.hpp"
+#include "libvmpack/base/versioned_path.hpp"
 #include "libvmpack/partition/policy.hpp"
 #include "libvmpack/snapshot/file_table.hpp"
 #include "libvmpack/snapshot/places.hpp"
@@ -26,20 +27,6 @@ std::optional<SnapshotDigest> newest(const Repository& repository, const Referen
 }
 
 }  // namespace
-
-std::string path_without_version(std::string_view path) {
-  std::string key;
-  key.reserve(path.size());
-  for (std::size_t i = 0; i < path.size(); ++i) {
-    const bool digit = path[i] >= '0' && path[i] <= '9';
-    if (!digit) {
-      key += path[i];
-    } else if (key.empty() || key.back() != '#') {
-      key += '#';
-    }
-  }
-  return key;
-}
 
 void OlderSnapshot::open() {
   opened_ = true;

@@ -20,10 +20,6 @@
 
 namespace vmpack {
 
-/// `path` with a "#" for each run of digits: versions of a file whose name tells the version have it in
-/// common.
-[[nodiscard]] std::string path_without_version(std::string_view path);
-
 /// The newest snapshot of the same name, else the newest of all. Opened when first asked for something. A
 /// hint, as a layout is: what it suggests may be wrong, and costs only bytes. Where there is none, or it
 /// cannot be read, it suggests nothing.
