@@ -139,11 +139,6 @@ void check_discard(const Layout& layout, Progress& progress) {
   }
 }
 
-std::uint64_t bytes_of(const Plan& plan) {
-  return std::accumulate(plan.parts.begin(), plan.parts.end(), std::uint64_t{0},
-                         [](std::uint64_t sum, const Part& part) { return sum + part.bytes; });
-}
-
 /// One ingest from the plan to the commit.
 class Ingest {
  public:
@@ -307,26 +302,6 @@ IngestResult ingest(const std::shared_ptr<const Repository>& repository, Source&
   IngestResult result = Ingest(repository, source, layout, name, options, progress).run(name);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
-}
-
-std::array<ClassStatistics, kObjectClassCount> measure_classes(Source& source, const Layout& layout,
-                                                               Progress& progress) {
-  const RepositoryParameters parameters;
-  const Plan plan =
-      make_plan(layout, source.data_ranges(0, source.size()), {parameters.whole_file_bytes_max});
-  std::array<ClassStatistics, kObjectClassCount> classes{};
-  BufferPool buffers(kWindowBytesMax);
-  progress.begin("measuring", bytes_of(plan));
-  for (std::span<const Part> rest(plan.parts); !rest.empty();) {
-    const std::size_t count = next_window(rest);
-    Window window = read_window(source, rest.first(count), buffers);
-    cut_window(window, parameters);
-    count_classes(window, classes);
-    progress.advance(window.content.size());
-    rest = rest.subspan(count);
-  }
-  progress.end();
-  return classes;
 }
 
 VolumeSummary summarize(const Volume& volume) {

@@ -39,12 +39,6 @@ struct IngestResult {
 IngestResult ingest(const std::shared_ptr<const Repository>& repository, Source& source, const Layout& layout,
                     const ReferenceName& name, const IngestOptions& options, Progress& progress);
 
-/// Bytes of the image by class as the plan for `layout` has them, zeros left out: what `vmpack inspect`
-/// tells.
-[[nodiscard]] std::array<ClassStatistics, kObjectClassCount> measure_classes(Source& source,
-                                                                             const Layout& layout,
-                                                                             Progress& progress);
-
 /// A volume without its files, as a manifest keeps it.
 [[nodiscard]] VolumeSummary summarize(const Volume& volume);
 

@@ -52,22 +52,10 @@ std::uint32_t Packer::new_frame() {
 
 /// Maps an object's sectors, which may lie in several ranges of its part, to its spot.
 void Packer::add_segments(const Window& window, const CutObject& object, Spot spot) {
-  std::uint64_t skip = object.part_offset;
-  std::uint64_t left = round_up(object.bytes, kSectorBytes);
-  std::uint32_t offset = spot.offset;
-  for (const ByteRange& range : window.parts[object.part].ranges) {
-    if (skip >= range.length) {
-      skip -= range.length;
-      continue;
-    }
-    const std::uint64_t length = std::min(left, range.length - skip);
-    segments_.push_back({range.offset + skip, length, spot.frame, offset});
-    offset += static_cast<std::uint32_t>(length);
-    left -= length;
-    skip = 0;
-    if (left == 0) break;
-  }
-  VMPACK_ASSERT(left == 0);
+  for_each_range(window, object, [&](const ByteRange& range) {
+    segments_.push_back({range.offset, range.length, spot.frame, spot.offset});
+    spot.offset += static_cast<std::uint32_t>(range.length);
+  });
 }
 
 /// New objects of the window, equal ones once, in the order in which they meet in frames.

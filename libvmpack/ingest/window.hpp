@@ -3,12 +3,14 @@
 // moves.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "libvmpack/base/bytes.hpp"
 #include "libvmpack/base/digest.hpp"
+#include "libvmpack/base/error.hpp"
 #include "libvmpack/ingest/buffer_pool.hpp"
 #include "libvmpack/partition/plan.hpp"
 #include "libvmpack/repo/repository.hpp"
@@ -37,6 +39,25 @@ struct Window {
     return content.subspan(part_starts[object.part] + object.part_offset, object.bytes);
   }
 };
+
+/// Calls for each run of the disk that the object lies in, in the object's order, with whole sectors.
+template <typename Each>
+void for_each_range(const Window& window, const CutObject& object, Each each) {
+  std::uint64_t skip = object.part_offset;
+  std::uint64_t left = round_up(object.bytes, kSectorBytes);
+  for (const ByteRange& range : window.parts[object.part].ranges) {
+    if (skip >= range.length) {
+      skip -= range.length;
+      continue;
+    }
+    const std::uint64_t length = std::min(left, range.length - skip);
+    each(ByteRange{range.offset + skip, length});
+    left -= length;
+    skip = 0;
+    if (left == 0) break;
+  }
+  VMPACK_ASSERT(left == 0);
+}
 
 /// A window holds at most this much, and buffers for windows that much.
 inline constexpr std::uint64_t kWindowBytesMax = 16 * kMiB;

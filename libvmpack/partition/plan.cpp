@@ -2,6 +2,7 @@
 #include "libvmpack/partition/plan.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "libvmpack/partition/classify.hpp"
 #include "libvmpack/partition/policy.hpp"
@@ -243,6 +244,11 @@ class RestBuilder {
 };
 
 }  // namespace
+
+std::uint64_t bytes_of(const Plan& plan) {
+  return std::accumulate(plan.parts.begin(), plan.parts.end(), std::uint64_t{0},
+                         [](std::uint64_t sum, const Part& part) { return sum + part.bytes; });
+}
 
 bool free_is_discardable(const Volume& volume) {
   return volume.inspected && !volume.dirty && volume.warning.empty();

@@ -47,6 +47,9 @@ struct Plan {
   DiscardedBytes discarded;
 };
 
+/// What all parts hold.
+[[nodiscard]] std::uint64_t bytes_of(const Plan& plan);
+
 /// Whether what `volume` calls free may be dropped: its file system was inspected, cleanly unmounted and
 /// found without damage.
 [[nodiscard]] bool free_is_discardable(const Volume& volume);

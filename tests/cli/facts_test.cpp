@@ -14,8 +14,8 @@
 namespace vmpack::test {
 namespace {
 
-const std::vector<std::string> kCommands = {"init", "inspect", "ingest", "list",
-                                            "show", "restore", "verify", "stats"};
+const std::vector<std::string> kCommands = {"init",    "inspect", "ingest", "list",   "show",
+                                            "restore", "verify",  "stats"};
 
 void require_members(const OrderedJson& json, const std::vector<std::string>& members) {
   std::vector<std::string> found;
@@ -46,7 +46,7 @@ TEST_CASE("every command tells its facts as JSON") {
   CHECK(empty.at("references") == OrderedJson::array());
 
   const OrderedJson seen = vmpack_json({"inspect", image, "--no-os"});
-  require_members(seen, {"image", "format", "bytes", "table", "volumes", "classes", "os"});
+  require_members(seen, {"image", "format", "bytes", "table", "volumes", "classes", "repeated", "os"});
   CHECK(seen.at("image") == image);
   CHECK(seen.at("format") == "raw");
   CHECK(seen.at("bytes") == 32 * kMiB);
@@ -54,8 +54,9 @@ TEST_CASE("every command tells its facts as JSON") {
   CHECK(seen.at("os") == OrderedJson::array());
   REQUIRE(seen.at("volumes").size() == 2);
   for (const OrderedJson& volume : seen.at("volumes")) {
-    require_members(volume, {"number", "offset", "bytes", "type", "partition_type", "label", "uuid",
-                             "inspected", "dirty", "file_count", "free_bytes", "warning"});
+    require_members(
+        volume, {"number", "offset", "bytes", "type", "partition_type", "label", "uuid", "inspected", "dirty",
+                 "file_count", "free_bytes", "warning", "largest_directories", "largest_files"});
     CHECK(volume.at("label") == "sample");
     CHECK(volume.at("inspected") == true);
     CHECK(volume.at("dirty") == false);
@@ -232,10 +233,9 @@ TEST_CASE("quiet commands print nothing") {
 
 TEST_CASE("the help of every command mentions every option") {
   const std::vector<std::string> common{"--help", "--json", "--quiet", "--verbose"};
-  const std::vector<std::string> image{"IMAGE", "--format", "--backing-root", "--no-os"};
   const std::map<std::string, std::vector<std::string>> options = {
       {"init", {"REPO"}},
-      {"inspect", image},
+      {"inspect", {"IMAGE", "--format", "--backing-root", "--no-os", "--report", "--repo"}},
       {"ingest",
        {"NAME", "--level", "--label", "--force", "--repo", "VMPACK_REPO", "IMAGE", "--format",
         "--backing-root", "--no-os"}},
