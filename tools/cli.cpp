@@ -81,6 +81,7 @@ int run(const std::vector<std::string>& arguments, const Context& context) {
   add_restore(app, context, action);
   add_verify(app, context, action);
   add_stats(app, context, action);
+  add_explain(app, context, action);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app.parse(reversed);

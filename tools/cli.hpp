@@ -64,6 +64,7 @@ void add_show(CLI::App& app, const Context& context, Action& action);
 void add_restore(CLI::App& app, const Context& context, Action& action);
 void add_verify(CLI::App& app, const Context& context, Action& action);
 void add_stats(CLI::App& app, const Context& context, Action& action);
+void add_explain(CLI::App& app, const Context& context, Action& action);
 
 /// Runs one command line (without the program's name). Never throws.
 int run(const std::vector<std::string>& arguments, const Context& context);

@@ -15,7 +15,7 @@ namespace vmpack::test {
 namespace {
 
 const std::vector<std::string> kCommands = {"init",    "inspect", "ingest", "list",   "show",
-                                            "restore", "verify",  "stats"};
+                                            "restore", "verify",  "stats",  "explain"};
 
 void require_members(const OrderedJson& json, const std::vector<std::string>& members) {
   std::vector<std::string> found;
@@ -244,6 +244,7 @@ TEST_CASE("the help of every command mentions every option") {
       {"restore", {"REF", "OUT", "--format", "raw", "qcow2", "--force", "--repo", "VMPACK_REPO"}},
       {"verify", {"REF", "--quick", "--repo", "VMPACK_REPO"}},
       {"stats", {"--repo", "VMPACK_REPO"}},
+      {"explain", {"A", "B", "--top", "--repo", "VMPACK_REPO"}},
   };
   const std::string overview = vmpack_done({"--help"});
   for (const std::string& command : kCommands) {
