@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/inspect/walker/device_report.hpp"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <optional>
+#include <vector>
+
+#include "libvmpack/base/error.hpp"
+#include "libvmpack/inspect/helper/volume_report.hpp"
+#include "libvmpack/inspect/walker/block_device.hpp"
+#include "libvmpack/inspect/walker/disk_address.hpp"
+#include "libvmpack/inspect/walker/file_walk.hpp"
+#include "libvmpack/inspect/walker/free_space.hpp"
+#include "libvmpack/inspect/walker/mounted_volume.hpp"
+#include "libvmpack/inspect/walker/range_set.hpp"
+#include "libvmpack/inspect/walker/superblock.hpp"
+
+namespace vmpack {
+namespace {
+
+/// A device whose file system is mounted, and the addresses in it.
+class OpenVolume {
+ public:
+  /// `found`: what is known is filled in, also when this throws Error.
+  OpenVolume(const std::string& path, Volume& found) : device_(path) {
+    found = identify(device_);
+    if (found.type.empty()) return;
+    to_disk_ = disk_addresses(device_.number(), device_.bytes());
+    mount_.emplace(device_, found.type);
+    found.dirty = found.dirty || mount_->log_is_dirty();
+  }
+
+  [[nodiscard]] int root() const { return mount_->root(); }
+  /// From the file system's addresses to the disk's.
+  [[nodiscard]] const AddressMap& to_disk() const { return to_disk_; }
+
+  /// On the disk, sorted. Throws Error.
+  [[nodiscard]] std::vector<ByteRange> free_space() const {
+    std::vector<ByteRange> on_disk;
+    for (const ByteRange& range : mapped_free_space(root(), device_.number())) {
+      if (!to_disk_.translate(range, on_disk)) {
+        throw Error(ErrorCode::kDamaged, "it calls free what it does not have");
+      }
+    }
+    sort_and_join(on_disk);
+    return on_disk;
+  }
+
+ private:
+  BlockDevice device_;
+  AddressMap to_disk_;
+  std::optional<MountedVolume> mount_;
+};
+
+void report_contents(const OpenVolume& volume, bool dirty, LayoutStreamWriter& out) {
+  std::vector<std::string> damage;
+  std::vector<ByteRange> free;
+  try {
+    if (!dirty) free = volume.free_space();
+  } catch (const Error& error) {
+    damage.emplace_back(error.what());
+  }
+  FileWalk walk(volume.root(), volume.to_disk(), free, out);
+  walk.walk();
+  describe(walk.damage(), damage);
+  if (walk.free_is_in_use()) damage.emplace_back("files in what it calls free");
+  if (walk.is_cut_short()) damage.emplace_back("more files than can be listed");
+  if (damage.empty()) {
+    for (const ByteRange& range : free) out.free(range);
+  } else {
+    out.warning(fmt::format("its file system is damaged: {}", fmt::join(damage, ", ")));
+  }
+  out.end(true);
+}
+
+}  // namespace
+
+void report_device(const std::string& path, LayoutStreamWriter& out) {
+  Volume found;
+  std::optional<OpenVolume> volume;
+  try {
+    volume.emplace(path, found);
+  } catch (const Error& error) {
+    report_unreadable(found, found.type.empty() ? "unknown" : found.type, error.what(), out);
+    return;
+  }
+  out.file_system(found);
+  if (found.type.empty()) {
+    out.end(false);
+  } else {
+    report_contents(*volume, found.dirty, out);
+  }
+}
+
+}  // namespace vmpack
