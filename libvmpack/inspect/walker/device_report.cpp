@@ -10,6 +10,7 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/inspect/helper/volume_report.hpp"
 #include "libvmpack/inspect/walker/block_device.hpp"
+#include "libvmpack/inspect/walker/btrfs_space.hpp"
 #include "libvmpack/inspect/walker/disk_address.hpp"
 #include "libvmpack/inspect/walker/file_walk.hpp"
 #include "libvmpack/inspect/walker/free_space.hpp"
@@ -23,13 +24,20 @@ namespace {
 /// A device whose file system is mounted, and the addresses in it.
 class OpenVolume {
  public:
-  /// `found`: what is known is filled in, also when this throws Error.
+  /// `found`: what is known is filled in, also when this throws Error. Nothing is mounted where no file
+  /// system was recognised.
   OpenVolume(const std::string& path, Volume& found) : device_(path) {
     found = identify(device_);
     if (found.type.empty()) return;
-    to_disk_ = disk_addresses(device_.number(), device_.bytes());
+    is_btrfs_ = found.type == "btrfs";
+    device_to_disk_ = disk_addresses(device_.number(), device_.bytes());
+    if (is_btrfs_ && btrfs_facts(device_).device_count > 1) {
+      throw Error(ErrorCode::kUnsupported, "it is spread over more than one device");
+    }
     mount_.emplace(device_, found.type);
     found.dirty = found.dirty || mount_->log_is_dirty();
+    if (is_btrfs_) chunks_ = btrfs_chunks(root());
+    to_disk_ = is_btrfs_ ? btrfs_addresses(chunks_).over(device_to_disk_) : device_to_disk_;
   }
 
   [[nodiscard]] int root() const { return mount_->root(); }
@@ -38,9 +46,12 @@ class OpenVolume {
 
   /// On the disk, sorted. Throws Error.
   [[nodiscard]] std::vector<ByteRange> free_space() const {
+    const std::vector<ByteRange> on_device = is_btrfs_
+                                                 ? btrfs_free_space(root(), chunks_, btrfs_facts(device_))
+                                                 : mapped_free_space(root(), device_.number());
     std::vector<ByteRange> on_disk;
-    for (const ByteRange& range : mapped_free_space(root(), device_.number())) {
-      if (!to_disk_.translate(range, on_disk)) {
+    for (const ByteRange& range : on_device) {
+      if (!device_to_disk_.translate(range, on_disk)) {
         throw Error(ErrorCode::kDamaged, "it calls free what it does not have");
       }
     }
@@ -50,7 +61,10 @@ class OpenVolume {
 
  private:
   BlockDevice device_;
+  bool is_btrfs_ = false;
+  AddressMap device_to_disk_;
   AddressMap to_disk_;
+  std::vector<BtrfsChunk> chunks_;
   std::optional<MountedVolume> mount_;
 };
 

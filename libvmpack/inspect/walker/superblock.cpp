@@ -88,7 +88,9 @@ void identify(ByteView block, Volume& found) {
 namespace btrfs {
 constexpr std::uint64_t kAt = 64 * kKiB;
 constexpr std::size_t kBytes = 4096;
-constexpr std::uint64_t kZoned = 1U << 12U;  // incompatible
+/// Incompatible features: all up to RAID1C34, and SIMPLE_QUOTA. Not zones, not the second kind of extent
+/// tree.
+constexpr std::uint64_t kUnderstood = 0xfffU | 1U << 16U;
 
 void identify(ByteView block, Volume& found) {
   if (as_text(block.subspan(0x40, 8)) != "_BHRfS_M") return;
@@ -122,7 +124,7 @@ BtrfsFacts btrfs_facts(const BlockDevice& device) {
   return {.device_bytes = little<std::uint64_t>(block, 0x70),
           .device_count = little<std::uint64_t>(block, 0x88),
           .node_bytes = little<std::uint32_t>(block, 0x94),
-          .is_zoned = (little<std::uint64_t>(block, 0xbc) & btrfs::kZoned) != 0};
+          .space_is_understood = (little<std::uint64_t>(block, 0xbc) & ~btrfs::kUnderstood) == 0};
 }
 
 }  // namespace vmpack

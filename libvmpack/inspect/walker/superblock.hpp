@@ -18,7 +18,8 @@ struct BtrfsFacts {
   std::uint64_t device_bytes = 0;  ///< that it uses of the device
   std::uint64_t device_count = 0;
   std::uint32_t node_bytes = 0;  ///< of a block of metadata
-  bool is_zoned = false;
+  /// Its features are those whose extent tree tells what is allocated.
+  bool space_is_understood = false;
 };
 [[nodiscard]] BtrfsFacts btrfs_facts(const BlockDevice& device);
 
