@@ -2,6 +2,9 @@
 #include "libvmpack/inspect/walker/file_walk.hpp"
 
 #include <fcntl.h>
+#include <linux/btrfs_tree.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -59,7 +62,10 @@ FileDescriptor open_below(int directory, const char* name, int flags) {
 
 FileWalk::FileWalk(int root, const AddressMap& to_disk, std::span<const ByteRange> free,
                    LayoutStreamWriter& out)
-    : root_(root), free_(free), out_(out), extents_(to_disk) {}
+    : root_(root), free_(free), out_(out), extents_(to_disk) {
+  struct statfs facts{};
+  is_btrfs_ = ::fstatfs(root, &facts) == 0 && facts.f_type == BTRFS_SUPER_MAGIC;
+}
 
 void FileWalk::walk() {
   struct stat status{};
@@ -146,12 +152,17 @@ void FileWalk::look_at_children(Directory& directory) {
     const bool good = ::fstatat(directory.file.get(), name.c_str(), &child.status, AT_SYMLINK_NOFOLLOW) == 0;
     if (!good) ++damage_.names;
     if (!good || !S_ISDIR(child.status.st_mode)) return !good;
-    // A second way into a directory would make the tree endless. An empty one is no damage: btrfs shows the
-    // same wherever a snapshot holds a subvolume.
+    if (is_stand_in(child.status)) return false;
+    // A second way into a directory would make the tree endless.
     child.is_entered = seen_.emplace(child.status.st_dev, child.status.st_ino).second;
-    if (!child.is_entered && child.status.st_size > 0) ++damage_.names;
+    if (!child.is_entered) ++damage_.names;
     return false;
   });
+}
+
+// In a snapshot, an empty directory that btrfs shows in the place of each subvolume.
+bool FileWalk::is_stand_in(const struct stat& status) const {
+  return is_btrfs_ && status.st_ino == BTRFS_EMPTY_SUBVOL_DIR_OBJECTID;
 }
 
 // Paths are in order of their bytes when "a/" and all below it is sorted among a's siblings as such: "a",
@@ -181,7 +192,8 @@ void FileWalk::report(int directory, const char* name, const struct stat& status
   entry_.uid = status.st_uid;
   entry_.gid = status.st_gid;
   entry_.inode = status.st_ino;
-  entry_.modified_ns = nanoseconds(status.st_mtim);
+  // The same image must give the same report: the kernel gives such a directory the time of day.
+  entry_.modified_ns = is_stand_in(status) ? 0 : nanoseconds(status.st_mtim);
   entry_.size = size_of(status);
   entry_.target.clear();
   entry_.extents.clear();

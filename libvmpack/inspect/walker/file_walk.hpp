@@ -65,12 +65,14 @@ class FileWalk {
   void list(Directory& into);
   void add_name(const dirent& found, Directory& into);
   void look_at_children(Directory& directory);
+  [[nodiscard]] bool is_stand_in(const struct stat& status) const;
   static void sort(Directory& directory);
   void report(int directory, const char* name, const struct stat& status);
   void report_extents(int directory, const char* name);
   void read_target(int directory, const char* name);
 
   int root_;
+  bool is_btrfs_ = false;
   std::span<const ByteRange> free_;
   LayoutStreamWriter& out_;
   ExtentReader extents_;

@@ -36,6 +36,11 @@ std::string label_text(ByteView label) {
   return std::string(text.substr(0, text.find('\0')));
 }
 
+/// 0 for what no file system has.
+std::uint64_t sane_block_bytes(std::uint64_t bytes) {
+  return std::has_single_bit(bytes) && bytes <= 64 * kKiB ? bytes : 0;
+}
+
 /// struct ext2_super_block: Documentation/filesystems/ext4/super.rst of the kernel.
 namespace ext {
 constexpr std::uint64_t kAt = 1024;
@@ -64,7 +69,7 @@ void identify(ByteView block, Volume& found) {
   found.uuid = uuid_text(block.subspan(0x68, 16));
   found.label = label_text(block.subspan(0x78, 16));
   const auto log_block_kib = little<std::uint32_t>(block, 0x18);
-  if (log_block_kib <= 6) found.block_bytes = kKiB << log_block_kib;
+  found.block_bytes = sane_block_bytes(log_block_kib < 16 ? kKiB << log_block_kib : 0);
   const auto state = little<std::uint16_t>(block, 0x3a);
   found.dirty =
       (incompatible & kNeedsRecovery) != 0 || (state & kStateValid) == 0 || (state & kStateError) != 0;
@@ -78,7 +83,7 @@ constexpr std::size_t kBytes = 512;
 void identify(ByteView block, Volume& found) {
   if (!as_text(block).starts_with("XFSB")) return;
   found.type = "xfs";
-  found.block_bytes = big32(block, 4);
+  found.block_bytes = sane_block_bytes(big32(block, 4));
   found.uuid = uuid_text(block.subspan(32, 16));
   found.label = label_text(block.subspan(108, 12));
 }
@@ -95,7 +100,7 @@ constexpr std::uint64_t kUnderstood = 0xfffU | 1U << 16U;
 void identify(ByteView block, Volume& found) {
   if (as_text(block.subspan(0x40, 8)) != "_BHRfS_M") return;
   found.type = "btrfs";
-  found.block_bytes = little<std::uint32_t>(block, 0x90);
+  found.block_bytes = sane_block_bytes(little<std::uint32_t>(block, 0x90));
   found.uuid = uuid_text(block.subspan(0x20, 16));
   found.label = label_text(block.subspan(0x12b, 256));
   found.dirty = little<std::uint64_t>(block, 0x60) != 0;  // what was synced since the last whole commit
