@@ -81,6 +81,19 @@ TEST_CASE("a device that cannot be read costs itself alone") {
   CHECK(find_file(volumes[4], "/large") != nullptr);
 }
 
+TEST_CASE("swap space is told by name, asleep or not") {
+  if (!can_mount()) return;
+  const WalkedDisk disk({"mkswap", "-q", "-L", "pages"}, 16 * kMiB);
+  const Volume awake = disk.walk();
+  CHECK_FALSE(awake.inspected);
+  CHECK(awake.type == "swap");
+  CHECK(awake.label == "pages");
+  CHECK(awake.uuid.size() == 36);
+  CHECK(awake.warning.empty());
+  overwrite(disk.path(), disk.range().offset + 4096 - 10, as_byte_view(std::string_view("S1SUSPEND\0", 10)));
+  CHECK(disk.walk().type == "swsuspend");
+}
+
 TEST_CASE("clones of one file system are each read by itself") {
   if (!can_mount()) return;
   const std::string make = GENERATE("mkfs.xfs", "mkfs.btrfs");

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "libvmpack/base/error.hpp"
-#include "libvmpack/inspect/helper/volume_report.hpp"
 #include "libvmpack/inspect/walker/block_device.hpp"
 #include "libvmpack/inspect/walker/btrfs_space.hpp"
 #include "libvmpack/inspect/walker/disk_address.hpp"
@@ -28,7 +27,7 @@ class OpenVolume {
   /// system was recognised.
   OpenVolume(const std::string& path, Volume& found) : device_(path) {
     found = identify(device_);
-    if (found.type.empty()) return;
+    if (found.type.empty() || found.type == "swap" || found.type == "swsuspend") return;
     is_btrfs_ = found.type == "btrfs";
     device_to_disk_ = disk_addresses(device_.number(), device_.bytes());
     if (is_btrfs_ && btrfs_facts(device_).device_count > 1) {
@@ -40,6 +39,8 @@ class OpenVolume {
     to_disk_ = is_btrfs_ ? btrfs_addresses(chunks_).over(device_to_disk_) : device_to_disk_;
   }
 
+  /// False where there is no file system.
+  [[nodiscard]] bool is_mounted() const { return mount_.has_value(); }
   [[nodiscard]] int root() const { return mount_->root(); }
   /// From the file system's addresses to the disk's.
   [[nodiscard]] const AddressMap& to_disk() const { return to_disk_; }
@@ -68,23 +69,33 @@ class OpenVolume {
   std::optional<MountedVolume> mount_;
 };
 
-void report_contents(const OpenVolume& volume, bool dirty, LayoutStreamWriter& out) {
+/// What is wrong with the file system, for people; empty when nothing is.
+std::string problem_of(const FileWalk& walk, const std::optional<Error>& free_error) {
   std::vector<std::string> damage;
-  std::vector<ByteRange> free;
-  try {
-    if (!dirty) free = volume.free_space();
-  } catch (const Error& error) {
-    damage.emplace_back(error.what());
-  }
-  FileWalk walk(volume.root(), volume.to_disk(), free, out);
-  walk.walk();
+  const bool unsupported = free_error && free_error->code() == ErrorCode::kUnsupported;
+  if (free_error && !unsupported) damage.emplace_back(free_error->what());
   describe(walk.damage(), damage);
   if (walk.free_is_in_use()) damage.emplace_back("files in what it calls free");
   if (walk.is_cut_short()) damage.emplace_back("more files than can be listed");
-  if (damage.empty()) {
+  if (!damage.empty()) return fmt::format("its file system is damaged: {}", fmt::join(damage, ", "));
+  return unsupported ? fmt::format("its free space is not known: {}", free_error->what()) : std::string();
+}
+
+void report_contents(const OpenVolume& volume, bool dirty, LayoutStreamWriter& out) {
+  std::vector<ByteRange> free;
+  std::optional<Error> free_error;
+  try {
+    if (!dirty) free = volume.free_space();
+  } catch (const Error& error) {
+    free_error = error;
+  }
+  FileWalk walk(volume.root(), volume.to_disk(), free, out);
+  walk.walk();
+  const std::string problem = problem_of(walk, free_error);
+  if (problem.empty()) {
     for (const ByteRange& range : free) out.free(range);
   } else {
-    out.warning(fmt::format("its file system is damaged: {}", fmt::join(damage, ", ")));
+    out.warning(problem);
   }
   out.end(true);
 }
@@ -97,14 +108,18 @@ void report_device(const std::string& path, LayoutStreamWriter& out) {
   try {
     volume.emplace(path, found);
   } catch (const Error& error) {
-    report_unreadable(found, found.type.empty() ? "unknown" : found.type, error.what(), out);
+    out.file_system(found);
+    out.warning(found.type.empty()
+                    ? fmt::format("it cannot be read: {}", error.what())
+                    : fmt::format("its {} file system cannot be read: {}", found.type, error.what()));
+    out.end(false);
     return;
   }
   out.file_system(found);
-  if (found.type.empty()) {
-    out.end(false);
-  } else {
+  if (volume->is_mounted()) {
     report_contents(*volume, found.dirty, out);
+  } else {
+    out.end(false);
   }
 }
 

@@ -107,25 +107,43 @@ void identify(ByteView block, Volume& found) {
 }
 }  // namespace btrfs
 
+/// union swap_header: include/linux/swap.h of the kernel, on pages of 4 KiB.
+namespace swap {
+constexpr std::size_t kBytes = 4096;
+constexpr std::size_t kSignatureBytes = 10;
+
+void identify(ByteView block, Volume& found) {
+  const std::string_view signature = as_text(block.last(kSignatureBytes));
+  if (signature == "SWAPSPACE2" || signature == "SWAP-SPACE") found.type = "swap";
+  for (const std::string_view suspended : {"S1SUSPEND", "S2SUSPEND", "ULSUSPEND", "LINHIB0001"}) {
+    if (signature.starts_with(suspended)) found.type = "swsuspend";
+  }
+  if (found.type.empty()) return;
+  found.uuid = uuid_text(block.subspan(1036, 16));
+  found.label = label_text(block.subspan(1052, 16));
+}
+}  // namespace swap
+
+template <std::size_t bytes>
+std::array<std::byte, bytes> read_block(const BlockDevice& device, std::uint64_t at) {
+  std::array<std::byte, bytes> block;
+  device.read(at, block);
+  return block;
+}
+
 }  // namespace
 
 Volume identify(const BlockDevice& device) {
   Volume found;
-  std::array<std::byte, xfs::kBytes> xfs_block;
-  device.read(0, xfs_block);
-  xfs::identify(xfs_block, found);
-  std::array<std::byte, btrfs::kBytes> btrfs_block;
-  device.read(btrfs::kAt, btrfs_block);
-  if (found.type.empty()) btrfs::identify(btrfs_block, found);
-  std::array<std::byte, ext::kBytes> ext_block;
-  device.read(ext::kAt, ext_block);
-  if (found.type.empty()) ext::identify(ext_block, found);
+  xfs::identify(read_block<xfs::kBytes>(device, 0), found);
+  if (found.type.empty()) btrfs::identify(read_block<btrfs::kBytes>(device, btrfs::kAt), found);
+  if (found.type.empty()) ext::identify(read_block<ext::kBytes>(device, ext::kAt), found);
+  if (found.type.empty()) swap::identify(read_block<swap::kBytes>(device, 0), found);
   return found;
 }
 
 BtrfsFacts btrfs_facts(const BlockDevice& device) {
-  std::array<std::byte, btrfs::kBytes> block;
-  device.read(btrfs::kAt, block);
+  const auto block = read_block<btrfs::kBytes>(device, btrfs::kAt);
   return {.device_bytes = little<std::uint64_t>(block, 0x70),
           .device_count = little<std::uint64_t>(block, 0x88),
           .node_bytes = little<std::uint32_t>(block, 0x94),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the superblocks of XFS, btrfs and ext2/3/4 say about themselves, before anything is mounted.
+// What the superblocks of XFS, btrfs and ext2/3/4, and the headers of swap space, say about themselves,
+// before anything is mounted.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,8 @@
 
 namespace vmpack {
 
-/// Type, label, uuid, block size, and where the superblock alone tells it, dirty. The type is empty where
-/// there is none of these file systems. Throws Error when the device cannot be read.
+/// Type (as libblkid tells it), label, uuid, block size, and where the superblock alone tells it, dirty. The
+/// type is empty where there is none of these. Throws Error when the device cannot be read.
 [[nodiscard]] Volume identify(const BlockDevice& device);
 
 /// What else btrfs's superblock is needed for.
