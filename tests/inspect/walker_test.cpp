@@ -26,7 +26,13 @@ struct Kind {
   std::vector<std::string> check;
   std::uint64_t bytes = kVolumeBytes;
   std::uint64_t sector_bytes = kSectorBytes;
+  const char* mount_options = "defaults";
 };
+
+Kind mounted_with(const char* options, Kind kind) {
+  kind.mount_options = options;
+  return kind;
+}
 
 std::vector<std::string> with(std::vector<std::string> command, const std::vector<std::string>& options) {
   command.insert(command.end(), options.begin(), options.end());
@@ -67,6 +73,7 @@ std::vector<Kind> kinds() {
           xfs("XFS that maps backwards", {"-m", "rmapbt=1"}),
           xfs("XFS with 1 KiB blocks", {"-b", "size=1024", "-m", "reflink=0"}),
           xfs("XFS on sectors of 4 KiB", {}, 4096),
+          xfs("XFS of many small groups", {"-d", "agcount=10", "-i", "size=2048", "-n", "size=65536"}),
           ext("ext4", "ext4", {"-b", "4096"}),
           ext("ext4 with 1 KiB blocks", "ext4", {"-b", "1024"}),
           ext("ext4 in clusters", "ext4", {"-b", "4096", "-O", "bigalloc", "-C", "16384"}),
@@ -78,6 +85,9 @@ std::vector<Kind> kinds() {
           btrfs("btrfs without copies", {"-m", "single"}),
           btrfs("btrfs with two copies of all", {"-d", "DUP", "-m", "DUP"}, 2 * kVolumeBytes),
           btrfs("btrfs with data among metadata", {"--mixed"}),
+          btrfs("btrfs with large nodes", {"-n", "65536"}),
+          mounted_with("space_cache=v1", btrfs("btrfs as it was", {"-O", "^no-holes,^skinny-metadata", "-R",
+                                                                   "^free-space-tree"})),
           btrfs("btrfs on sectors of 4 KiB", {}, kVolumeBytes, 4096)};
 }
 
@@ -134,7 +144,7 @@ TEST_CASE("every file is there, its bytes lie at its extents, and free space is 
   for (const Kind& kind : kinds()) {
     DYNAMIC_SECTION(kind.name) {
       const WalkedDisk disk(kind.make, kind.bytes, kind.sector_bytes);
-      disk.change(fill);
+      disk.change(fill, kind.mount_options);
       const auto seen = disk.files();
       const Volume volume = disk.walk();
       CHECK(volume.warning.empty());

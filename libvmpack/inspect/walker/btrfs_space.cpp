@@ -71,6 +71,7 @@ std::vector<BtrfsChunk> btrfs_chunks(int root) {
 
 AddressMap btrfs_addresses(const std::vector<BtrfsChunk>& chunks) {
   std::vector<AddressRun> runs;
+  runs.reserve(chunks.size());
   for (const BtrfsChunk& chunk : chunks) {
     runs.push_back({chunk.addresses.offset, chunk.copies.front(), chunk.addresses.length});
   }

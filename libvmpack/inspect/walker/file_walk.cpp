@@ -124,7 +124,11 @@ void FileWalk::list(Directory& into) {
   }
   static_cast<void>(own.release());
   errno = 0;
-  while (const dirent* found = ::readdir(stream.get())) add_name(*found, into);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): readdir is unsafe on one stream only
+  while (const dirent* found = ::readdir(stream.get())) {
+    add_name(*found, into);
+    errno = 0;
+  }
   if (errno != 0) ++damage_.directories;
 }
 
