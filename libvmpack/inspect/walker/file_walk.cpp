@@ -145,11 +145,14 @@ void FileWalk::add_name(const dirent& found, Directory& into) {
   Child& child = into.children.emplace_back();
   child.name_at = static_cast<std::uint32_t>(into.names.size());
   child.name_bytes = static_cast<std::uint32_t>(name.size());
+  child.number = found.d_ino;
   into.names += name;
   into.names += '/';
 }
 
 void FileWalk::look_at_children(Directory& directory) {
+  // Inodes that lie side by side are read one after the other.
+  std::ranges::sort(directory.children, {}, &Child::number);
   std::string name;
   std::erase_if(directory.children, [&](Child& child) {
     name = directory.name(child);

@@ -40,6 +40,7 @@ class FileWalk {
   struct Child {
     std::uint32_t name_at = 0;  ///< in Directory::names
     std::uint32_t name_bytes = 0;
+    ino_t number = 0;         ///< as the directory tells it
     bool is_entered = false;  ///< a directory that is walked here
     struct stat status{};
   };
