@@ -26,15 +26,18 @@ void fill(const std::string& folder) {
   write_file(folder + "/removed", random_bytes(1, 4 * kMiB));
 }
 
-/// Copies the disk while it is mounted and `change` was made.
+/// Copies the disk while it is mounted and `change` was made. Nothing is replayed in the copy.
 Volume walk_copy_in_use(const WalkedDisk& disk, const std::string& copy,
                         const std::function<void(const std::string&)>& change) {
   disk.change([&](const std::string& folder) {
     change(folder);
     std::filesystem::copy_file(disk.path(), copy);
   });
+  const Bytes before = read_file(copy);
   const LoopDevice loop(copy, disk.range());
-  return walk_devices({loop.path()}, disk.range()).front();
+  Volume volume = walk_devices({loop.path()}, disk.range()).front();
+  CHECK((read_file(copy) == before));
+  return volume;
 }
 
 void sync_file(const std::string& path) {

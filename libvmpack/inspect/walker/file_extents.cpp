@@ -37,7 +37,8 @@ ExtentReader::Outcome ExtentReader::read(int file, std::uint64_t size, std::vect
 
 ExtentReader::Outcome ExtentReader::ask(int file, std::uint64_t size) {
   for (std::uint64_t at = 0; at < size;) {
-    fiemap request{};
+    // All zero; clang refuses {} for what ends in an array of no size.
+    auto request = read_struct<fiemap>(Bytes(sizeof(fiemap)));
     request.fm_start = at;
     request.fm_length = size - at;
     request.fm_extent_count = kExtentsPerAnswer;

@@ -28,7 +28,8 @@ std::uint32_t kernel_number(dev_t device) {
 
 /// Asks for everything from `low` on.
 void ask(int root, const fsmap& low, Bytes& buffer) {
-  fsmap_head head{};
+  // All zero; clang refuses {} for what ends in an array of no size.
+  auto head = read_struct<fsmap_head>(Bytes(sizeof(fsmap_head)));
   head.fmh_count = kRecords;
   head.fmh_keys[0] = low;
   constexpr auto kAll32 = std::numeric_limits<std::uint32_t>::max();
