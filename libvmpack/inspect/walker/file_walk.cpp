@@ -184,6 +184,7 @@ void FileWalk::sort(Directory& directory) {
   };
   std::ranges::stable_sort(directory.steps, {}, key);
   const auto repeated = std::ranges::unique(directory.steps, {}, key);
+  damage_.names += repeated.size();
   directory.steps.erase(repeated.begin(), repeated.end());
 }
 

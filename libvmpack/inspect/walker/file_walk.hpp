@@ -67,7 +67,7 @@ class FileWalk {
   void add_name(const dirent& found, Directory& into);
   void look_at_children(Directory& directory);
   [[nodiscard]] bool is_stand_in(const struct stat& status) const;
-  static void sort(Directory& directory);
+  void sort(Directory& directory);
   void report(int directory, const char* name, const struct stat& status);
   void report_extents(int directory, const char* name);
   void read_target(int directory, const char* name);
