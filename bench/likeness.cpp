@@ -194,7 +194,7 @@ int main(int argc, char** argv) {
   try {
     const std::unique_ptr<Store> store = open_store(argv[1]);
     fmt::print(
-        "| class | objects | MB | zstd MB | s | 256 KiB frames | dictionary | sketch order | both with 256 "
+        "| class | objects | MB | zstd MB | s | 512 KiB frames | dictionary | sketch order | both with 512 "
         "KiB | sketch s |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for (const auto& [object_class, objects] : read_objects(*store)) report(to_string(object_class), objects);
