@@ -14,18 +14,25 @@ SourceOptions ImageOptions::source() const {
   SourceOptions source;
   if (!format.empty()) source.format = format;
   source.backing_root = backing_root;
+  if (!disk.empty()) source.disk = disk;
   return source;
 }
 
 void add_image_options(CLI::App& command, ImageOptions& options) {
-  command.add_option("IMAGE", options.image, "A raw, qcow2, vmdk, vdi or vhdx file, or an nbd:// URI")
+  command
+      .add_option(
+          "IMAGE", options.image,
+          "A raw, qcow2, vmdk, vdi, vhdx or OVA file, also compressed (.gz .xz .zst .bz2), or an nbd:// URI")
       ->required();
-  command.add_option("--format", options.format, "Read IMAGE as this format, whatever it looks like")
+  command
+      .add_option("--format", options.format,
+                  "Read IMAGE as this format, whatever it looks like; raw: as it is")
       ->type_name("F");
   command
       .add_option("--backing-root", options.backing_root,
                   "Folder that backing and data files must lie in (default: the image's own)")
       ->type_name("DIR");
+  command.add_option("--disk", options.disk, "Which disk of an OVA with several")->type_name("NAME");
   command.add_flag("--no-os", options.no_os, "Do not ask libguestfs for operating system and packages");
 }
 

@@ -22,12 +22,13 @@ struct ImageOptions {
   std::string image;
   std::string format;
   std::string backing_root;
+  std::string disk;
   bool no_os = false;
 
   [[nodiscard]] SourceOptions source() const;
 };
 
-/// Adds IMAGE, --format, --backing-root and --no-os.
+/// Adds IMAGE, --format, --backing-root, --disk and --no-os.
 void add_image_options(CLI::App& command, ImageOptions& options);
 
 /// A JSON object of objects and bytes by class, classes without objects left out.

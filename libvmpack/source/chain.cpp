@@ -75,16 +75,37 @@ std::string resolve_named(const ImageLayer& layer, std::string_view role, std::s
   return real;
 }
 
-void add_vmdk_extents(ImageLayer& layer, const fs::path& root) {
+// Throws unless the layer may name another file, or names none.
+void check_other_file(const ImageLayer& layer, OtherFiles other_files, std::string_view what,
+                      const std::string& name) {
+  if (name.empty() || other_files == OtherFiles::kResolved) return;
+  if (other_files == OtherFiles::kUnreachable) {
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format("{} names the {} {}, which did not come with it", layer.path, what, printable(name)),
+        "unpack it beside that file, and give what you unpacked");
+  }
+  // A header that only the contents speak for must not make us open anything else.
+  throw Error(
+      ErrorCode::kInvalid,
+      fmt::format(
+          "{} looks like {} that names the {} {}, and its own name does not say so: a guest can write "
+          "that to its raw disk",
+          layer.path, layer.format, what, printable(name)),
+      fmt::format("say which it is: --format {}, or --format raw to take it byte for byte", layer.format));
+}
+
+void add_vmdk_extents(ImageLayer& layer, OtherFiles other_files, const fs::path& root) {
   const auto file = FileDescriptor::open(layer.path, O_RDONLY | O_NONBLOCK);
   Bytes bytes(kVmdkDescriptorBytesMax);
-  bytes.resize(read_at(file.get(), bytes, 0, layer.path));
+  bytes.resize(read_at(file.get(), bytes, layer.part.offset, layer.path));
   const std::string_view start = as_text(bytes);
   if (start.starts_with("KDMV") || start.starts_with("COWD")) return;  // all in one file
   if (bytes.size() == kVmdkDescriptorBytesMax) {
     throw Error(ErrorCode::kLimit, fmt::format("{} is larger than a vmdk descriptor may be", layer.path));
   }
   for (const VmdkExtent& extent : parse_vmdk_extents(start, layer.path)) {
+    check_other_file(layer, other_files, "extent", extent.file);
     const std::string path = resolve_named(layer, "extent", extent.file, root);
     // QEMU opens an extent by the name in the descriptor, and in the sandbox only real paths exist.
     if (path != (fs::path(layer.path).parent_path() / extent.file).lexically_normal()) {
@@ -103,28 +124,15 @@ void add_vmdk_extents(ImageLayer& layer, const fs::path& root) {
   }
 }
 
-// A header that only the contents speak for must not make us open anything else.
-void refuse_unconfirmed(const ImageLayer& layer, std::string_view what, const std::string& name) {
-  throw Error(
-      ErrorCode::kInvalid,
-      fmt::format(
-          "{} looks like {} that names the {} {}, and its own name does not say so: a guest can write "
-          "that to its raw disk",
-          layer.path, layer.format, what, printable(name)),
-      fmt::format("say which it is: --format {}, or --format raw to take it byte for byte", layer.format));
-}
-
 }  // namespace
 
-ImageChain resolve_chain(const std::string& path, const std::string& format, bool confirmed,
-                         const std::string& backing_root) {
+ImageChain resolve_chain(ImageLayer top, OtherFiles other_files, const std::string& backing_root) {
   ImageChain chain;
-  ImageLayer layer{path, format, {}, {}};
+  ImageLayer layer = std::move(top);
   const fs::path root(backing_root);
   for (;;) {
     if (layer.format == "vmdk") {
-      add_vmdk_extents(layer, root);
-      if (!confirmed && !layer.extents.empty()) refuse_unconfirmed(layer, "extent", layer.extents[0]);
+      add_vmdk_extents(layer, other_files, root);
     }
     LayerFacts facts;
     if (layer.format != "raw") {
@@ -135,10 +143,8 @@ ImageChain resolve_chain(const std::string& path, const std::string& format, boo
                     fmt::format("{} is a disk of {}, more than the {} allowed", layer.path,
                                 format_bytes(facts.virtual_bytes), format_bytes(limits::kImageBytesMax)));
       }
-      if (!confirmed && !facts.backing_name.empty())
-        refuse_unconfirmed(layer, "backing file", facts.backing_name);
-      if (!confirmed && !facts.data_file_name.empty())
-        refuse_unconfirmed(layer, "data file", facts.data_file_name);
+      check_other_file(layer, other_files, "backing file", facts.backing_name);
+      check_other_file(layer, other_files, "data file", facts.data_file_name);
       if (!facts.data_file_name.empty()) {
         layer.data_file = resolve_named(layer, "data file", facts.data_file_name, root);
       }
@@ -148,7 +154,7 @@ ImageChain resolve_chain(const std::string& path, const std::string& format, boo
 
     if (chain.size() == kChainDepthMax) {
       throw Error(ErrorCode::kLimit,
-                  fmt::format("{} has more than {} backing files", path, kChainDepthMax - 1),
+                  fmt::format("{} has more than {} backing files", chain[0].path, kChainDepthMax - 1),
                   "merge some of them with `qemu-img commit` or `qemu-img convert`");
     }
     ImageLayer next;
@@ -158,15 +164,11 @@ ImageChain resolve_chain(const std::string& path, const std::string& format, boo
           ErrorCode::kInvalid,
           fmt::format("{} names {} as its backing file, which leads back to itself", layer.path, next.path));
     }
-    confirmed = !facts.backing_format.empty();
-    if (confirmed) {
-      check_format_name(facts.backing_format);
-      next.format = facts.backing_format;
-    } else {
-      const DetectedFormat detected = detect_file_format(next.path);
-      next.format = detected.name;
-      confirmed = detected.confirmed_by_name;
-    }
+    DetectedFormat format{facts.backing_format, true};
+    if (format.name.empty()) format = detect_file_format(next.path);
+    check_format_name(format.name);
+    next.format = format.name;
+    other_files = format.confirmed_by_name ? OtherFiles::kResolved : OtherFiles::kUnconfirmed;
     layer = std::move(next);
   }
   for (const ImageLayer& each : chain) check_layer(each);

@@ -13,11 +13,18 @@ namespace vmpack {
 
 inline constexpr std::size_t kChainDepthMax = 64;
 
-/// Walks the chain below the image at `path` (canonical) of which `format` is known; `confirmed` as in
-/// DetectedFormat. Each file that a layer names is resolved from that layer's folder and must lie below
-/// `backing_root` (canonical). Checks the tables of every layer. Throws Error: kRefused (outside, not a
-/// file), kNotFound, kInvalid (a loop, an image that must be confirmed), kLimit, kDamaged, kUnsupported.
-[[nodiscard]] ImageChain resolve_chain(const std::string& path, const std::string& format, bool confirmed,
+/// Whether an image may name others that it is read through (backing and data files, extents).
+enum class OtherFiles : std::uint8_t {
+  kResolved,     ///< yes
+  kUnconfirmed,  ///< no: only its contents say that it is such an image (DetectedFormat)
+  kUnreachable,  ///< no: it was taken out of something (an OVA), and has no folder to look in
+};
+
+/// Walks the chain below `top`, of which path (canonical), format and part are known. Each file that a layer
+/// names is resolved from that layer's folder and must lie below `backing_root` (canonical). Checks the
+/// tables of every layer. Throws Error: kRefused (outside, not a file), kNotFound, kInvalid (a loop, an image
+/// that must be confirmed), kLimit, kDamaged, kUnsupported (names others that cannot be reached).
+[[nodiscard]] ImageChain resolve_chain(ImageLayer top, OtherFiles other_files,
                                        const std::string& backing_root);
 
 }  // namespace vmpack

@@ -142,6 +142,49 @@ bool is_vmdk_descriptor(ByteView head) {
   return start == kFirstLine;
 }
 
+// RFC 1952: deflate is the only method, and three of the flags are reserved.
+bool is_gzip(ByteView head) {
+  return has(head, 0, "\x1f\x8b\x08") && head.size() > 3 && (head[3] & std::byte{0xe0}) == std::byte{0};
+}
+
+bool is_xz(ByteView head) {
+  return has(head, 0,
+             {"\xfd"
+              "7zXZ\0",
+              6});
+}
+
+// A stream begins with its first block or, if it is empty, with its end: the digits of pi, or those of its
+// root.
+bool is_bzip2(ByteView head) {
+  return has(head, 0, "BZh") &&
+         (has(head, 4, "\x31\x41\x59\x26\x53\x59") || has(head, 4, "\x17\x72\x45\x38\x50\x90"));
+}
+
+// RFC 8878. Parallel compressors put a skippable frame first, whose magic is too common to speak for itself.
+bool is_zstd(ByteView head, std::string_view named) {
+  if (has(head, 0, "\x28\xb5\x2f\xfd")) return true;
+  return named == "zstd" && has(head, 1, "\x2a\x4d\x18") && (head[0] & std::byte{0xf0}) == std::byte{0x50};
+}
+
+bool is_tar(ByteView head) { return has(head, 257, "ustar"); }
+
+// DMTF's DSP0243: a tar archive whose first member is the descriptor.
+bool is_ova(ByteView head, std::string_view named) {
+  if (!is_tar(head)) return false;
+  const std::string_view field = as_text(head.first(100));
+  return named == "ova" || field.substr(0, field.find('\0')).ends_with(".ovf");
+}
+
+std::string_view look_at_wrapping(ByteView head, std::string_view named) {
+  if (is_gzip(head)) return "gzip";
+  if (is_xz(head)) return "xz";
+  if (is_zstd(head, named)) return "zstd";
+  if (is_bzip2(head)) return "bzip2";
+  if (is_ova(head, named)) return "ova";
+  return {};
+}
+
 std::optional<Look> look_at(const File& file, std::string_view named) {
   if (has(file.head, 0, {"QFI\xfb", 4})) return Look{"qcow2", qcow2_problem(file)};
   if (has(file.head, 0, {"QED\0", 4})) return Look{"qed", {}};
@@ -153,6 +196,7 @@ std::optional<Look> look_at(const File& file, std::string_view named) {
   // A fixed disk has its only header behind the data, where a guest can write: looked for only where the name
   // asks.
   if (named == "vpc" && has(file.tail, 0, "conectix")) return Look{"vpc", vpc_problem(file.tail)};
+  if (const auto wrapping = look_at_wrapping(file.head, named); !wrapping.empty()) return Look{wrapping, {}};
   return std::nullopt;
 }
 
@@ -162,7 +206,7 @@ std::string_view format_from_name(const std::string& path) {
   std::string extension = std::filesystem::path(path).extension();
   std::ranges::transform(extension, extension.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kExtensions{{{".qcow2", "qcow2"},
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 17> kExtensions{{{".qcow2", "qcow2"},
                                                                                        {".qcow", "qcow2"},
                                                                                        {".qed", "qed"},
                                                                                        {".vmdk", "vmdk"},
@@ -173,15 +217,32 @@ std::string_view format_from_name(const std::string& path) {
                                                                                        {".raw", "raw"},
                                                                                        {".dd", "raw"},
                                                                                        {".iso", "raw"},
-                                                                                       {".bin", "raw"}}};
+                                                                                       {".bin", "raw"},
+                                                                                       {".gz", "gzip"},
+                                                                                       {".xz", "xz"},
+                                                                                       {".zst", "zstd"},
+                                                                                       {".bz2", "bzip2"},
+                                                                                       {".ova", "ova"}}};
   const auto* known = std::ranges::find(kExtensions, extension, [](const auto& pair) { return pair.first; });
   return known == kExtensions.end() ? std::string_view() : known->second;
 }
 
 std::string force_hint(std::string_view format) {
+  if (std::ranges::find(kFormats, format) == kFormats.end()) {
+    return "give it a name that says what it is, or --format raw to take it byte for byte";
+  }
   return fmt::format(
       "say which it is: --format {} to read it as such an image, --format raw to take it byte for byte",
       format);
+}
+
+DetectedFormat detect_in(const FileDescriptor& file, ByteRange part, const std::string& path,
+                         const std::string& name) {
+  Bytes head(std::min<std::uint64_t>(part.length, kFormatHeadBytes));
+  Bytes tail(std::min<std::uint64_t>(part.length, kFormatTailBytes));
+  head.resize(read_at(file.get(), head, part.offset, path));
+  tail.resize(read_at(file.get(), tail, part.end() - tail.size(), path));
+  return detect_format(name, head, tail, part.length);
 }
 
 }  // namespace
@@ -212,12 +273,11 @@ DetectedFormat detect_format(const std::string& path, ByteView head, ByteView ta
 
 DetectedFormat detect_file_format(const std::string& path) {
   const auto file = FileDescriptor::open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-  const std::uint64_t bytes = image_file_bytes(file.get(), path);
-  Bytes head(std::min<std::uint64_t>(bytes, kFormatHeadBytes));
-  Bytes tail(std::min<std::uint64_t>(bytes, kFormatTailBytes));
-  head.resize(read_at(file.get(), head, 0, path));
-  tail.resize(read_at(file.get(), tail, bytes - tail.size(), path));
-  return detect_format(path, head, tail, bytes);
+  return detect_in(file, {0, image_file_bytes(file.get(), path)}, path, path);
+}
+
+DetectedFormat detect_part_format(const std::string& path, ByteRange part, const std::string& name) {
+  return detect_in(FileDescriptor::open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY), part, path, name);
 }
 
 void check_format_name(std::string_view name) {
@@ -226,16 +286,17 @@ void check_format_name(std::string_view name) {
               fmt::format("known ones: {}", fmt::join(kFormats, ", ")));
 }
 
-std::string_view compressed_file_kind(ByteView head) {
-  if (has(head, 0, "\x1f\x8b\x08")) return "gzip";
-  if (has(head, 0,
-          {"\xfd"
-           "7zXZ\0",
-           6}))
-    return "xz";
-  if (has(head, 0, "\x28\xb5\x2f\xfd")) return "zstd";
-  if (has(head, 0, "BZh")) return "bzip2";
+std::string_view wrapping_of(const std::string& path) {
+  const auto file = FileDescriptor::open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  Bytes head(kSectorBytes);
+  head.resize(read_at(file.get(), head, 0, path));
+  return look_at_wrapping(head, format_from_name(path));
+}
+
+std::string_view archive_kind(ByteView head) {
   if (has(head, 0, "PK\x03\x04")) return "zip";
+  if (has(head, 0, "7z\xbc\xaf\x27\x1c")) return "7-Zip";
+  if (is_tar(head)) return "tar";
   return {};
 }
 

@@ -11,10 +11,13 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/file_descriptor.hpp"
 #include "libvmpack/source/chain.hpp"
+#include "libvmpack/source/decompress.hpp"
 #include "libvmpack/source/format.hpp"
 #include "libvmpack/source/nbd_source.hpp"
+#include "libvmpack/source/ova.hpp"
 #include "libvmpack/source/raw_source.hpp"
 #include "libvmpack/source/source.hpp"
+#include "libvmpack/source/unpacked_source.hpp"
 
 namespace vmpack {
 namespace {
@@ -33,14 +36,14 @@ std::string canonical(const std::string& path) {
   return real;
 }
 
-void warn_of_compressed_file(const std::string& path, const std::string& image, Progress& progress) {
+void warn_of_archive(const std::string& path, const std::string& image, Progress& progress) {
   const auto file = FileDescriptor::open(path, O_RDONLY | O_NONBLOCK);
-  std::array<std::byte, 16> head{};
-  const std::size_t got = read_at(file.get(), head, 0, image);
-  const std::string_view kind = compressed_file_kind(ByteView(head).first(got));
+  Bytes head(kSectorBytes);
+  head.resize(read_at(file.get(), head, 0, image));
+  const std::string_view kind = archive_kind(head);
   if (kind.empty()) return;
-  progress.warn(fmt::format(
-      "{} looks like a file compressed with {}, and is taken as it is; decompress it first", image, kind));
+  progress.warn(
+      fmt::format("{} looks like a {} archive, and is taken as it is; unpack it first", image, kind));
 }
 
 std::unique_ptr<Source> open_chain(const std::string& image, const ImageChain& chain, Progress& progress) {
@@ -63,6 +66,95 @@ std::unique_ptr<Source> open_chain(const std::string& image, const ImageChain& c
   return open_nbd(endpoint, std::move(server), std::move(facts));
 }
 
+/// A file on its way to be opened.
+struct ImageFile {
+  std::string path;   ///< canonical
+  std::string shown;  ///< what the user calls it
+  bool is_unpacked;   ///< out of another file: nothing lies beside it
+};
+
+DetectedFormat format_of(const ImageFile& file, const SourceOptions& options) {
+  if (!options.format) return detect_file_format(file.path);
+  check_format_name(*options.format);
+  const std::string_view wrapping = *options.format == "raw" ? std::string_view() : wrapping_of(file.path);
+  return {wrapping.empty() ? *options.format : std::string(wrapping), true};
+}
+
+std::unique_ptr<Source> open_ova(const ImageFile& file, const SourceOptions& options, Progress& progress) {
+  const OvaDisk disk = find_ova_disk(file.path, file.shown, options.disk);
+  std::string format;
+  if (options.format) {
+    format = *options.format;
+  } else {
+    const std::string shown = fmt::format("{}:{}", file.shown, disk.name);
+    format = detect_part_format(file.path, disk.part, shown).name;
+    if (is_compression(format) || format == "ova") {
+      throw Error(ErrorCode::kUnsupported, fmt::format("the disk {} is a {} file", shown, format),
+                  "extract it with `tar -xf`, and give that file");
+    }
+  }
+  ImageLayer top;
+  top.path = file.path;
+  top.format = std::move(format);
+  top.part = disk.part;
+  return open_chain(file.shown, resolve_chain(std::move(top), OtherFiles::kUnreachable, {}), progress);
+}
+
+void check_disk_option(const SourceOptions& options, const DetectedFormat& format, const std::string& image) {
+  if (!options.disk || format.name == "ova") return;
+  throw Error(ErrorCode::kInvalid, fmt::format("{} is no OVA, and has one disk only", image),
+              "leave out --disk");
+}
+
+/// Any image but what is to be decompressed.
+std::unique_ptr<Source> open_served(const ImageFile& file, const DetectedFormat& format,
+                                    const SourceOptions& options, Progress& progress) {
+  if (format.name == "ova") return open_ova(file, options, progress);
+  auto other_files = format.confirmed_by_name ? OtherFiles::kResolved : OtherFiles::kUnconfirmed;
+  if (file.is_unpacked) other_files = OtherFiles::kUnreachable;
+  const std::string root = options.backing_root.empty() ? fs::path(file.path).parent_path().string()
+                                                        : canonical(options.backing_root);
+  ImageLayer top;
+  top.path = file.path;
+  top.format = format.name;
+  return open_chain(file.shown, resolve_chain(std::move(top), other_files, root), progress);
+}
+
+/// The error with the name of a temporary file replaced by one that says something to the user.
+Error renamed(const Error& error, const std::string& path, const std::string& shown) {
+  const auto rename = [&](std::string text) {
+    for (std::size_t at = 0; (at = text.find(path, at)) != std::string::npos; at += shown.size()) {
+      text.replace(at, path.size(), shown);
+    }
+    return text;
+  };
+  return Error(error.code(), rename(error.what()), rename(error.hint()));
+}
+
+std::unique_ptr<Source> open_compressed(const ImageFile& file, std::string_view compression,
+                                        const SourceOptions& options, Progress& progress) {
+  TempImage unpacked = decompress(file.path, compression, file.shown, progress);
+  const NamedTempImage named(unpacked, decompressed_name(file.path));
+  const ImageFile inner{named.path(), file.shown, true};
+  try {
+    const DetectedFormat format = format_of(inner, options);
+    if (is_compression(format.name)) {
+      throw Error(ErrorCode::kUnsupported, fmt::format("{} is compressed more than once", file.shown),
+                  "decompress it yourself, and give the result");
+    }
+    check_disk_option(options, format, file.shown);
+    std::unique_ptr<Source> served = open_served(inner, format, options, progress);
+    std::unique_ptr<Source> direct;
+    if (format.name == "raw") {
+      warn_of_archive(inner.path, file.shown, progress);
+      direct = open_raw(inner.path, file.shown);
+    }
+    return make_unpacked_source(std::move(unpacked), std::move(served), std::move(direct));
+  } catch (const Error& error) {
+    throw renamed(error, named.path(), fmt::format("{} in {}", decompressed_name(file.path), file.shown));
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Source> open_source(const std::string& image, const SourceOptions& options,
@@ -78,20 +170,13 @@ std::unique_ptr<Source> open_source(const std::string& image, const SourceOption
   // Names what is no image at all before anything looks inside.
   static_cast<void>(
       image_file_bytes(FileDescriptor::open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY).get(), image));
-  DetectedFormat format;
-  if (options.format) {
-    check_format_name(*options.format);
-    format = {*options.format, true};
-  } else {
-    format = detect_file_format(path);
-  }
-  if (format.name == "raw") {
-    if (!options.format) warn_of_compressed_file(path, image, progress);
-    return open_raw(path, image);
-  }
-  const std::string root =
-      options.backing_root.empty() ? fs::path(path).parent_path().string() : canonical(options.backing_root);
-  return open_chain(image, resolve_chain(path, format.name, format.confirmed_by_name, root), progress);
+  const ImageFile file{path, image, false};
+  const DetectedFormat format = format_of(file, options);
+  if (is_compression(format.name)) return open_compressed(file, format.name, options, progress);
+  check_disk_option(options, format, image);
+  if (format.name != "raw") return open_served(file, format, options, progress);
+  if (!options.format) warn_of_archive(path, image, progress);
+  return open_raw(path, image);
 }
 
 }  // namespace vmpack

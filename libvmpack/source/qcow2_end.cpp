@@ -31,9 +31,9 @@ Bytes read_all(const FileDescriptor& file, std::uint64_t offset, std::uint64_t b
 
 }  // namespace
 
-ByteRange qcow2_last_cluster(const std::string& path) {
+ByteRange qcow2_last_cluster(const std::string& path, std::uint64_t start) {
   const auto file = FileDescriptor::open(path, O_RDONLY | O_NONBLOCK);
-  const Bytes header = read_all(file, 0, kHeaderBytes, path);
+  const Bytes header = read_all(file, start, kHeaderBytes, path);
   const auto cluster_bits = big_endian<std::uint32_t>(header, 20);
   const auto table_offset = big_endian<std::uint64_t>(header, 48);
   const auto table_clusters = big_endian<std::uint32_t>(header, 56);
@@ -44,11 +44,11 @@ ByteRange qcow2_last_cluster(const std::string& path) {
   if (!sound) throw Error(ErrorCode::kDamaged, fmt::format("{} has an impossible header", path));
 
   const std::uint64_t cluster_bytes = 1ULL << cluster_bits;
-  const Bytes table = read_all(file, table_offset, table_clusters * cluster_bytes, path);
+  const Bytes table = read_all(file, start + table_offset, table_clusters * cluster_bytes, path);
   for (std::size_t entry = table.size() / 8; entry-- > 0;) {
     const std::uint64_t block_offset = big_endian<std::uint64_t>(table, entry * 8) & kOffsetMask;
     if (block_offset == 0) continue;
-    const Bytes block = read_all(file, block_offset, cluster_bytes, path);
+    const Bytes block = read_all(file, start + block_offset, cluster_bytes, path);
     for (std::size_t byte = block.size(); byte-- > 0;) {
       if (block[byte] == std::byte{0}) continue;
       // Counts are 1 to 64 bits wide; the highest ones of a byte belong to its last clusters.

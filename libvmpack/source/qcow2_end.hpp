@@ -10,9 +10,9 @@
 namespace vmpack {
 
 /// Where the last cluster lies that the image's reference counts know of: {0, 0} if they know of none. The
-/// file may rightly end inside that cluster, but not before it. Reads the header, the reference-count table
-/// and one block of it (QEMU's docs/interop/qcow2.txt). Throws Error (kDamaged) when those lie outside the
-/// file.
-[[nodiscard]] ByteRange qcow2_last_cluster(const std::string& path);
+/// file may rightly end inside that cluster, but not before it. The image begins at byte `start` of the file.
+/// Reads the header, the reference-count table and one block of it (QEMU's docs/interop/qcow2.txt). Throws
+/// Error (kDamaged) when those lie outside the file.
+[[nodiscard]] ByteRange qcow2_last_cluster(const std::string& path, std::uint64_t start);
 
 }  // namespace vmpack

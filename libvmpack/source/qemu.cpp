@@ -63,6 +63,14 @@ json file_node(const std::string& path) {
   return {{"driver", device ? "host_device" : "file"}, {"filename", path}};
 }
 
+json layer_file_node(const ImageLayer& layer) {
+  if (layer.part.length == 0) return file_node(layer.path);
+  return {{"driver", "raw"},
+          {"offset", layer.part.offset},
+          {"size", round_up(layer.part.length, kSectorBytes)},  // as QEMU wants it; archives are padded so
+          {"file", file_node(layer.path)}};
+}
+
 bool takes_backing(const std::string& format) {
   return format == "qcow2" || format == "qcow" || format == "qed" || format == "vmdk";
 }
@@ -71,7 +79,7 @@ bool takes_backing(const std::string& format) {
 // only what was checked is opened.
 json node(const ImageChain& chain, std::size_t depth) {
   const ImageLayer& layer = chain[depth];
-  json options{{"driver", layer.format}, {"read-only", true}, {"file", file_node(layer.path)}};
+  json options{{"driver", layer.format}, {"read-only", true}, {"file", layer_file_node(layer)}};
   if (!layer.data_file.empty()) options["data-file"] = file_node(layer.data_file);
   if (depth + 1 < chain.size()) {
     options["backing"] = node(chain, depth + 1);
@@ -159,6 +167,10 @@ std::uint64_t file_bytes(const std::string& path) {
   return image_file_bytes(file.get(), path);
 }
 
+std::uint64_t layer_bytes(const ImageLayer& layer) {
+  return layer.part.length == 0 ? file_bytes(layer.path) : layer.part.length;
+}
+
 [[noreturn]] void throw_truncated(const std::string& path, std::uint64_t needed, std::uint64_t there) {
   throw Error(ErrorCode::kDamaged,
               fmt::format("{} is cut short: by its tables it goes up to byte {}, and it ends at {}", path,
@@ -205,8 +217,8 @@ std::uint64_t mapped_end(const ImageLayer& layer) {
 
 void check_qcow2(const ImageLayer& layer) {
   // First what QEMU's check does not see: clusters that lie wholly behind the end of the file.
-  const ByteRange last_cluster = qcow2_last_cluster(layer.path);
-  const std::uint64_t there = file_bytes(layer.path);
+  const ByteRange last_cluster = qcow2_last_cluster(layer.path, layer.part.offset);
+  const std::uint64_t there = layer_bytes(layer);
   if (there <= last_cluster.offset) throw_truncated(layer.path, last_cluster.end(), there);
   const ToolOutput output = run_sandboxed(qemu_img("check", "--output=json", layer), qemu_policy({layer}),
                                           kInfoBytesMax, kCheckTimeout);
@@ -234,7 +246,7 @@ void check_qcow2(const ImageLayer& layer) {
 }
 
 void check_map(const ImageLayer& layer) {
-  const std::uint64_t there = file_bytes(layer.path);
+  const std::uint64_t there = layer_bytes(layer);
   if (const std::uint64_t end = mapped_end(layer); end > there) throw_truncated(layer.path, end, there);
 }
 

@@ -18,6 +18,7 @@ struct ImageLayer {
   std::string format;
   std::string data_file;             ///< qcow2's external data file, or empty
   std::vector<std::string> extents;  ///< further files that a vmdk descriptor names
+  ByteRange part{};                  ///< where in the file at `path` the layer lies; empty: all of it
 
   /// Every file of this layer.
   [[nodiscard]] std::vector<std::string> files() const;

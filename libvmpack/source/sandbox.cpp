@@ -393,7 +393,7 @@ Child spawn_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy&
 }
 
 ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy& policy,
-                         const OutputSink& sink, milliseconds timeout) {
+                         const OutputSink& sink, milliseconds timeout, std::span<const FdMapping> fds) {
   const auto deadline = steady_clock::now() + timeout;
   const auto left = [&] {
     return std::max(std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now()),
@@ -405,8 +405,9 @@ ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPoli
   };
   Pipe out;
   set_nonblocking(out.reader);
-  const std::array fds{FdMapping{out.writer.get(), STDOUT_FILENO}};
-  Child child = spawn_sandboxed(argv, policy, fds);
+  std::vector<FdMapping> all_fds(fds.begin(), fds.end());
+  all_fds.push_back({out.writer.get(), STDOUT_FILENO});
+  Child child = spawn_sandboxed(argv, policy, all_fds);
   out.writer.reset();
 
   std::string piece;
@@ -425,7 +426,7 @@ ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPoli
 }
 
 ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy& policy,
-                         std::size_t output_bytes_max, milliseconds timeout) {
+                         std::size_t output_bytes_max, milliseconds timeout, std::span<const FdMapping> fds) {
   std::string collected;
   const OutputSink collect = [&](std::string_view piece) {
     collected += piece;
@@ -433,7 +434,7 @@ ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPoli
     throw Error(ErrorCode::kLimit,
                 fmt::format("{} wrote more than {}", program_name(argv), format_bytes(output_bytes_max)));
   };
-  ToolOutput result = run_sandboxed(argv, policy, collect, timeout);
+  ToolOutput result = run_sandboxed(argv, policy, collect, timeout, fds);
   result.out = std::move(collected);
   return result;
 }
@@ -449,6 +450,7 @@ std::string find_helper(std::string_view name) {
   // Only for programs that run in the build tree: nothing installed may start what somebody left there.
   if (!failed && self.native().starts_with(VMPACK_BUILD_DIR "/")) {
     folders.emplace_back(VMPACK_BUILD_DIR "/libvmpack/inspect");
+    folders.emplace_back(VMPACK_BUILD_DIR "/libvmpack/source");
   }
   folders.emplace_back(VMPACK_INSTALL_HELPER_DIR);
   for (const fs::path& folder : folders) {

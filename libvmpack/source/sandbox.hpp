@@ -114,13 +114,16 @@ struct ToolOutput {
 /// Takes the standard output piece by piece. What it throws ends the program and goes to the caller.
 using OutputSink = std::function<void(std::string_view)>;
 
-/// Runs a program to its end and hands its standard output to `sink`; `out` of the result stays empty. Throws
-/// Error: what spawn_sandboxed() throws, kIo when it does not end before `timeout`.
+/// Runs a program to its end and hands its standard output to `sink`; `out` of the result stays empty. `fds`
+/// are further descriptors for it. Throws Error: what spawn_sandboxed() throws, kIo when it does not end
+/// before `timeout`.
 [[nodiscard]] ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy& policy,
-                                       const OutputSink& sink, std::chrono::milliseconds timeout);
+                                       const OutputSink& sink, std::chrono::milliseconds timeout,
+                                       std::span<const FdMapping> fds = {});
 /// Collects the output instead; also throws kLimit when that is more than `output_bytes_max`.
 [[nodiscard]] ToolOutput run_sandboxed(const std::vector<std::string>& argv, const SandboxPolicy& policy,
-                                       std::size_t output_bytes_max, std::chrono::milliseconds timeout);
+                                       std::size_t output_bytes_max, std::chrono::milliseconds timeout,
+                                       std::span<const FdMapping> fds = {});
 
 /// Path of one of our own helper programs: in $VMPACK_HELPER_DIR, in ../libexec/vmpack beside this program,
 /// in the build tree, or where it was installed. Throws Error (kNotFound) that says where it looked.

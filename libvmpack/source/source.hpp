@@ -16,8 +16,8 @@ namespace vmpack {
 
 /// What a source is, for the manifest and for people.
 struct SourceFacts {
-  std::string format;                      ///< "raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc", "nbd", ...
-  std::string location;                    ///< as the user gave it
+  std::string format;    ///< of the image itself: "raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc", "nbd", ...
+  std::string location;  ///< as the user gave it
   std::vector<std::string> backing_chain;  ///< further files that the image is read through, nearest first
 };
 
@@ -58,17 +58,22 @@ class Source {
 
 struct SourceOptions {
   /// Container format to assume; unset: detect, but never take a file for something else than raw unless its
-  /// header and its size make sense as that format.
+  /// header and its size make sense as that format. Of a compressed file or an OVA it is the format of the
+  /// image inside, except "raw", which takes every file as it is.
   std::optional<std::string> format;
   /// Backing and data files that an image names are refused unless they lie below this folder.
   /// Empty: the folder of the image itself.
   std::string backing_root;
+  /// Which disk of an OVA with several, by the name of its file in there.
+  std::optional<std::string> disk;
 };
 
-/// Opens a raw file directly, and everything else through a sandboxed qemu-nbd. `image` is a path or an
-/// nbd:// or nbd+unix:// URI. Throws Error: kNotFound, kInvalid (a directory, an unknown format), kRefused
-/// (backing or data file outside the root), kDamaged (truncated, corrupt), kIo (unreadable, qemu-nbd
-/// missing).
+/// Opens a raw file directly, and everything else through a sandboxed qemu-nbd: a disk in an OVA where it
+/// lies, a compressed file after it was decompressed into a temporary one ($TMPDIR or /var/tmp). `image` is a
+/// path or an nbd:// or nbd+unix:// URI. Throws Error: kNotFound, kInvalid (a directory, an unknown format,
+/// an OVA with several disks), kRefused (backing or data file outside the root), kDamaged (truncated,
+/// corrupt), kIo (unreadable, qemu-nbd missing), kNoSpace and kLimit (what a compressed file holds is too
+/// large).
 [[nodiscard]] std::unique_ptr<Source> open_source(const std::string& image, const SourceOptions& options,
                                                   Progress& progress);
 

@@ -26,6 +26,7 @@ set(third_party
   "openssl/.*|libvmpack/base"
   "xxhash\\.h|libvmpack/base"
   "libnbd\\.h|libvmpack/source"
+  "expat\\.h|libvmpack/source"
   "guestfs\\.h|libvmpack/inspect"
   "ext2fs/.*|libvmpack/inspect"
   "blkid/.*|libvmpack/inspect"

@@ -37,11 +37,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const std::string name : {"disk", "disk.vhd", "disk.qcow2"}) {
     accept_refusal([&] { static_cast<void>(detect_format(name, head, tail, size)); });
   }
-  static_cast<void>(compressed_file_kind(head));
+  static_cast<void>(archive_kind(head));
   accept_refusal([&] { static_cast<void>(parse_vmdk_extents(as_text(bytes), "disk.vmdk")); });
   static const test::TempDir folder;
   test::write_file(folder / "disk.qcow2", bytes);
-  accept_refusal([&] { static_cast<void>(qcow2_last_cluster(folder / "disk.qcow2")); });
+  accept_refusal([&] { static_cast<void>(qcow2_last_cluster(folder / "disk.qcow2", 0)); });
   return 0;
 }
 

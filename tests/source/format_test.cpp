@@ -34,6 +34,8 @@ DetectedFormat detect(const std::string& name, ByteView bytes) {
   return detect_format(name, head, tail, bytes.size());
 }
 
+Bytes bytes_of(std::string_view text) { return {as_byte_view(text).begin(), as_byte_view(text).end()}; }
+
 void set_big(Bytes& bytes, std::size_t at, std::uint64_t value, std::size_t width) {
   for (std::size_t i = 0; i < width; ++i)
     bytes[at + i] = static_cast<std::byte>(value >> (8 * (width - 1 - i)));
@@ -123,17 +125,43 @@ TEST_CASE("a vmdk descriptor is known by its first line") {
         ErrorCode::kInvalid);
 }
 
-TEST_CASE("compressed files are told from disks") {
-  CHECK(compressed_file_kind(as_byte_view("\xfd"
-                                          "7zXZ\0"
-                                          "x"))
-            .empty());  // the literal ends at its NUL
-  CHECK(compressed_file_kind(as_byte_view({"\xfd"
-                                           "7zXZ\0",
-                                           6})) == "xz");
-  CHECK(compressed_file_kind(as_byte_view("\x28\xb5\x2f\xfd")) == "zstd");
-  CHECK(compressed_file_kind(Bytes(512)).empty());
-  CHECK(compressed_file_kind({}).empty());
+TEST_CASE("what wraps an image is known by its first bytes, and by names that say the same") {
+  using namespace std::string_view_literals;
+  Bytes ova(kSectorBytes);
+  std::ranges::copy(as_byte_view("machine.ovf"), ova.begin());
+  std::ranges::copy(as_byte_view("ustar"), ova.begin() + 257);
+  const std::vector<std::tuple<std::string, std::string, Bytes>> all{
+      {"gzip", ".gz", bytes_of("\x1f\x8b\x08\x00 "sv)},
+      {"xz", ".xz",
+       bytes_of("\xfd"
+                "7zXZ\0 "sv)},
+      {"zstd", ".zst", bytes_of("\x28\xb5\x2f\xfd "sv)},
+      {"bzip2", ".bz2", bytes_of("BZh9\x31\x41\x59\x26\x53\x59 "sv)},
+      {"ova", ".ova", ova}};
+  for (const auto& [name, extension, bytes] : all) {
+    INFO(name);
+    CHECK(detect("disk" + extension, bytes).name == name);
+    CHECK(detect("disk" + extension, bytes).confirmed_by_name);
+    CHECK(detect("disk", bytes).name == name);
+    CHECK_FALSE(detect("disk", bytes).confirmed_by_name);
+    CHECK(error_of([&] { static_cast<void>(detect("disk.raw", bytes)); }).code() == ErrorCode::kInvalid);
+    CHECK(error_of([&, &end = extension] { static_cast<void>(detect("disk" + end, Bytes(4096))); }).code() ==
+          ErrorCode::kInvalid);
+  }
+  // Nearly.
+  for (const std::string_view text : {"\x1f\x8b\x08\xff "sv,
+                                      "\xfd"
+                                      "7zXZx "sv,
+                                      "BZh9 "sv, "\x50\x2a\x4d\x18 "sv}) {
+    CHECK(detect("disk", as_byte_view(text)).name == "raw");
+  }
+  CHECK(detect("disk.zst", as_byte_view("\x50\x2a\x4d\x18 "sv)).name == "zstd");
+}
+
+TEST_CASE("archives are told from disks") {
+  CHECK(archive_kind(as_byte_view("PK\x03\x04")) == "zip");
+  CHECK(archive_kind(Bytes(512)).empty());
+  CHECK(archive_kind({}).empty());
 }
 
 }  // namespace

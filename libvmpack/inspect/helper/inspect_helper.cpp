@@ -14,13 +14,13 @@
 #include <vector>
 
 #include "libvmpack/base/error.hpp"
-#include "libvmpack/inspect/helper/confine.hpp"
 #include "libvmpack/inspect/helper/ext_volume.hpp"
 #include "libvmpack/inspect/helper/fat_volume.hpp"
 #include "libvmpack/inspect/helper/ntfs_volume.hpp"
 #include "libvmpack/inspect/helper/partition_table.hpp"
 #include "libvmpack/inspect/helper/probe_file.hpp"
 #include "libvmpack/inspect/image_wire.hpp"
+#include "libvmpack/source/helper/confine.hpp"
 
 namespace {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "libvmpack/inspect/helper/confine.hpp"
+#include "libvmpack/source/helper/confine.hpp"
 
 #include <seccomp.h>
 #include <sys/mman.h>
