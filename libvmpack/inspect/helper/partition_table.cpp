@@ -142,15 +142,42 @@ std::string make_sane(std::vector<Volume>& partitions, std::uint64_t image_bytes
   return warning;
 }
 
+bool lies_inside(const Table& table, std::uint64_t image_bytes) {
+  return std::ranges::all_of(table.partitions,
+                             [&](const Volume& volume) { return volume.range.end() <= image_bytes; });
+}
+
+std::size_t count_recognised(ImageClient& image, const Table& table) {
+  const ByteRange disk = image.range();
+  std::size_t count = 0;
+  for (const Volume& partition : table.partitions) {
+    const std::uint64_t start = partition.range.offset;
+    if (start >= disk.length) continue;
+    image.set_range({start, std::min(partition.range.length, disk.length - start)});
+    if (!identify_volume(image).type.empty()) ++count;
+  }
+  image.set_range(disk);
+  return count;
+}
+
+/// A GPT lies where the disk's sectors say. A master boot record is in the first sector of any disk and
+/// counts in sectors of a size that it does not tell: the larger ones are believed where they put more file
+/// systems at the start of a partition.
+Table find_table(ImageClient& image) {
+  constexpr unsigned kLargeSectorBytes = 4096;
+  Table table = read_table(image, kSectorBytes);
+  if (table.kind == "gpt" && !table.partitions.empty()) return table;
+  Table large = read_table(image, kLargeSectorBytes);
+  if (table.partitions.empty()) return large;
+  const bool is_believed = !large.partitions.empty() && lies_inside(large, image.size()) &&
+                           count_recognised(image, large) > count_recognised(image, table);
+  return is_believed ? large : table;
+}
+
 }  // namespace
 
 std::vector<Volume> report_partition_table(ImageClient& image, LayoutStreamWriter& out) {
-  constexpr std::array<unsigned, 2> kSectorSizes{512, 4096};
-  Table table;
-  for (const unsigned sector_bytes : kSectorSizes) {
-    table = read_table(image, sector_bytes);
-    if (!table.partitions.empty()) break;
-  }
+  Table table = find_table(image);
   const std::string warning = make_sane(table.partitions, image.size());
   if (table.partitions.empty()) table = {};
   out.table(table.kind, table.id);
