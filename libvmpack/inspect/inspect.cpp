@@ -3,12 +3,14 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <utility>
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/inspect/inspect_child.hpp"
+#include "libvmpack/inspect/opaque.hpp"
 #include "libvmpack/source/sandbox.hpp"
 
 namespace vmpack {
@@ -64,6 +66,32 @@ Layout inspect_in_child(Source& source, const InspectOptions& options, Progress&
   return layout;
 }
 
+/// False as well where a long look shows zeros only.
+bool holds_data(Source& source, ByteRange range) {
+  constexpr std::uint64_t kLookedAtBytesMax = 256 * kMiB;
+  Bytes buffer(1 * kMiB);
+  std::uint64_t looked_at = 0;
+  for (const ByteRange& data : source.data_ranges(range.offset, range.length)) {
+    for (std::uint64_t at = data.offset; at < data.end(); at += buffer.size()) {
+      const ByteSpan part = ByteSpan(buffer).first(std::min<std::uint64_t>(buffer.size(), data.end() - at));
+      source.read(at, part);
+      if (!is_zero(part)) return true;
+      looked_at += part.size();
+      if (looked_at >= kLookedAtBytesMax) return false;
+    }
+  }
+  return false;
+}
+
+/// Says of every volume that stays opaque what is lost by it.
+void warn_of_opaque(Source& source, Layout& layout) {
+  for (Volume& volume : layout.volumes) {
+    if (volume.inspected || !volume.warning.empty()) continue;
+    std::string warning = opaque_warning(volume);
+    if (!warning.empty() && holds_data(source, volume.range)) volume.warning = std::move(warning);
+  }
+}
+
 std::string name_of(const Volume& volume) {
   return volume.number == 0 ? std::string("the disk") : fmt::format("partition {}", volume.number);
 }
@@ -79,6 +107,7 @@ Layout inspect(Source& source, const InspectOptions& options, Progress& progress
   Layout layout;
   try {
     layout = inspect_in_child(source, options, progress);
+    warn_of_opaque(source, layout);
   } catch (const Error& error) {
     layout = opaque_layout(source.size(), error.what());
   }
