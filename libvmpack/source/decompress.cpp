@@ -121,6 +121,7 @@ class Decompressor {
   Child start() {
     SandboxPolicy policy;
     policy.address_space_bytes = kAddressSpaceBytes;
+    policy.environment = {"MALLOC_ARENA_MAX=2"};  // or each thread of xz takes 64 MiB of addresses
     policy.cpu_seconds = 0;  // a large image takes what it takes; read() sees to it that it gets on
     std::vector<std::string> command{find_program(compression_.program, compression_.package)};
     for (const char* argument : compression_.arguments) {

@@ -80,22 +80,29 @@ DetectedFormat format_of(const ImageFile& file, const SourceOptions& options) {
   return {wrapping.empty() ? *options.format : std::string(wrapping), true};
 }
 
+/// The hint for an image inside of something, where "--format raw" would be about what it is in.
+std::string hint_inside(const Error& error) {
+  if (error.hint().find("--format raw") == std::string::npos) return error.hint();
+  return "unpack it, and say of what you unpacked which it is: --format";
+}
+
+std::string format_of(const OvaDisk& disk, const ImageFile& ova) {
+  const std::string shown = fmt::format("{}:{}", ova.shown, disk.name);
+  try {
+    std::string format = detect_part_format(ova.path, disk.part, shown).name;
+    if (!is_compression(format) && format != "ova") return format;
+    throw Error(ErrorCode::kUnsupported, fmt::format("the disk {} is a {} file", shown, format),
+                "extract it with `tar -xf`, and give that file");
+  } catch (const Error& error) {
+    throw Error(error.code(), error.what(), hint_inside(error));
+  }
+}
+
 std::unique_ptr<Source> open_ova(const ImageFile& file, const SourceOptions& options, Progress& progress) {
   const OvaDisk disk = find_ova_disk(file.path, file.shown, options.disk);
-  std::string format;
-  if (options.format) {
-    format = *options.format;
-  } else {
-    const std::string shown = fmt::format("{}:{}", file.shown, disk.name);
-    format = detect_part_format(file.path, disk.part, shown).name;
-    if (is_compression(format) || format == "ova") {
-      throw Error(ErrorCode::kUnsupported, fmt::format("the disk {} is a {} file", shown, format),
-                  "extract it with `tar -xf`, and give that file");
-    }
-  }
   ImageLayer top;
   top.path = file.path;
-  top.format = std::move(format);
+  top.format = options.format ? *options.format : format_of(disk, file);
   top.part = disk.part;
   return open_chain(file.shown, resolve_chain(std::move(top), OtherFiles::kUnreachable, {}), progress);
 }
@@ -120,15 +127,11 @@ std::unique_ptr<Source> open_served(const ImageFile& file, const DetectedFormat&
   return open_chain(file.shown, resolve_chain(std::move(top), other_files, root), progress);
 }
 
-/// The error with the name of a temporary file replaced by one that says something to the user.
-Error renamed(const Error& error, const std::string& path, const std::string& shown) {
-  const auto rename = [&](std::string text) {
-    for (std::size_t at = 0; (at = text.find(path, at)) != std::string::npos; at += shown.size()) {
-      text.replace(at, path.size(), shown);
-    }
-    return text;
-  };
-  return Error(error.code(), rename(error.what()), rename(error.hint()));
+std::string replace_all(std::string text, const std::string& what, const std::string& with) {
+  for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size()) {
+    text.replace(at, what.size(), with);
+  }
+  return text;
 }
 
 std::unique_ptr<Source> open_compressed(const ImageFile& file, std::string_view compression,
@@ -151,7 +154,10 @@ std::unique_ptr<Source> open_compressed(const ImageFile& file, std::string_view 
     }
     return make_unpacked_source(std::move(unpacked), std::move(served), std::move(direct));
   } catch (const Error& error) {
-    throw renamed(error, named.path(), fmt::format("{} in {}", decompressed_name(file.path), file.shown));
+    // The temporary file's name says nothing to the user.
+    const std::string shown = fmt::format("{} in {}", decompressed_name(file.path), file.shown);
+    throw Error(error.code(), replace_all(error.what(), named.path(), shown),
+                replace_all(hint_inside(error), named.path(), shown));
   }
 }
 
@@ -164,6 +170,7 @@ std::unique_ptr<Source> open_source(const std::string& image, const SourceOption
       throw Error(ErrorCode::kInvalid, fmt::format("{} is an NBD export, which is always raw", image),
                   "leave out --format");
     }
+    check_disk_option(options, {"nbd", true}, image);
     return open_nbd({{}, image}, nullptr, {"nbd", image, {}});
   }
   const std::string path = canonical(image);

@@ -112,7 +112,7 @@ OvaDisk find_ova_disk(const std::string& path, const std::string& shown,
                       const std::optional<std::string>& wanted) {
   const std::vector<Reported> disks = read_disks(path, shown);
   const Reported& chosen = choose(disks, shown, wanted);
-  if (!chosen.is_there) {
+  if (!chosen.is_there || chosen.disk.part.length == 0) {
     throw Error(ErrorCode::kDamaged, fmt::format("{} lacks its disk {}", shown, chosen.disk.name),
                 "it may be cut short: fetch it again, and look at it with `tar -tvf`");
   }

@@ -337,7 +337,8 @@ TEST_CASE("a full disk ends an ingest, and leaves a whole repository") {
   make_sparse_file(large, 32 * kMiB);
   overwrite(large, 0, random_bytes(1, 24 * kMiB));
 
-  require_one_line(repository.try_ingest(large, "large:1"), kFailed, {"No space left on device"});
+  require_one_line(repository.try_ingest(large, "large:1", {"--quiet"}), kFailed,
+                   {"No space left on device"});
   repository.require_intact();
   CHECK(vmpack_json({"list", "--repo", repository.path()}).at("references").size() == 1);
   const std::string out = folder / "out";
@@ -383,7 +384,7 @@ TEST_CASE("a file system that is read-only is refused") {
   make_mixed_disk(image, kMiB, 1);
   repository.ingest(image, "a:1");
   disk.make_read_only();
-  require_one_line(repository.try_ingest(image, "a:2"), kFailed, {"Read-only file system"});
+  require_one_line(repository.try_ingest(image, "a:2", {"--quiet"}), kFailed, {"Read-only file system"});
   require_one_line(vmpack({"init", disk.path() + "/other"}), kFailed, {"Read-only file system"});
   require_one_line(vmpack({"restore", "a:1", disk.path() + "/out", "--repo", repository.path()}), kFailed,
                    {"Read-only file system"});

@@ -109,6 +109,17 @@ TEST_CASE("a compressed image reads as the disk inside it, whatever format that 
   CHECK(test::files_below(sample.folder / "tmp").empty());
 }
 
+TEST_CASE("a compressed image of any size is read, also an empty one") {
+  const TempDir folder;
+  for (const std::size_t size : {0, 1, 1000, 4097}) {
+    Bytes disk = test::random_bytes(size, size);
+    test::write_file(folder / "disk.img", disk);
+    const auto source = open_image(compress(folder / "disk.img", kinds()[0]));
+    disk.resize(round_up(size, kSectorBytes));
+    CHECK(read_image(*source) == disk);
+  }
+}
+
 TEST_CASE("a compressed file whose name does not say so is known by its contents") {
   const Sample sample;
   for (const Kind& kind : kinds()) {
@@ -179,6 +190,11 @@ TEST_CASE("names and contents of compressed files must not contradict each other
     CHECK(error.code() == ErrorCode::kInvalid);
     CHECK(contains(error.hint(), "--format raw"));
   }
+  // Inside of it as well, where --format raw would be about the outside.
+  fs::copy_file(sample.qcow2, sample.folder / "lies.raw");
+  const Error inside = open_error(compress(sample.folder / "lies.raw", kinds()[0]));
+  CHECK(inside.code() == ErrorCode::kInvalid);
+  CHECK(contains(inside.hint(), "unpack it"));
   test::write_file(sample.folder / "not.gz", sample.disk);
   CHECK(open_error(sample.folder / "not.gz").code() == ErrorCode::kInvalid);
 }

@@ -145,6 +145,9 @@ TEST_CASE("OVAs that lack something are errors that say what") {
   };
   sample.pack(kOneDisk, {"cd.iso"});
   check(ErrorCode::kDamaged, "lacks its disk disk.vmdk");
+  test::write_file(sample.folder / "empty.vmdk", std::string_view());
+  sample.pack(ovf(file_element(1, "empty.vmdk"), disk_element(1)), {"empty.vmdk"});
+  check(ErrorCode::kDamaged, "lacks its disk empty.vmdk");
   sample.pack(ovf(file_element(1, "disk.vmdk"), {}), {"disk.vmdk"});
   check(ErrorCode::kDamaged, "names no disk");
   sample.pack("<Envelope><References>", {"disk.vmdk"});
