@@ -10,6 +10,7 @@
 #include <numeric>
 #include <tuple>
 
+#include "libvmpack/base/byte_ranges.hpp"
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/limits.hpp"
 #include "libvmpack/partition/classify.hpp"
@@ -119,8 +120,7 @@ void count_classes(const Window& window, std::array<ClassStatistics, kObjectClas
 /// Refuses to discard where that could lose data, and tells where there is nothing to discard.
 void check_discard(const Layout& layout, Progress& progress) {
   for (const Volume& volume : layout.volumes) {
-    const std::string name =
-        volume.number == 0 ? std::string("the disk") : fmt::format("partition {}", volume.number);
+    const std::string name = name_of(volume);
     if (volume.inspected && volume.dirty) {
       throw Error(
           ErrorCode::kRefused,
@@ -307,14 +307,15 @@ IngestResult ingest(const std::shared_ptr<const Repository>& repository, Source&
 VolumeSummary summarize(const Volume& volume) {
   VolumeSummary summary;
   summary.offset = volume.range.offset;
-  summary.bytes = volume.range.length;
+  summary.bytes = volume.pieces.empty() ? volume.range.length : total_bytes(volume.pieces);
+  summary.name = volume.name;
   summary.number = volume.number;
   summary.type = volume.type;
   summary.label = volume.label;
   summary.uuid = volume.uuid;
   summary.inspected = volume.inspected;
   summary.file_count = volume.files.size();
-  for (const ByteRange& free : volume.free) summary.free_bytes += free.length;
+  summary.free_bytes = total_bytes(volume.free);
   return summary;
 }
 

@@ -43,12 +43,7 @@ bool look_inside(InspectChild& child, Volume& volume) {
     volume.warning = std::move(report.failure);
     return false;
   }
-  Volume& found = report.layout.volumes.front();
-  found.range = volume.range;
-  found.number = volume.number;
-  found.partition_type = std::move(volume.partition_type);
-  if (found.type.empty()) found.type = std::move(volume.type);
-  volume = std::move(found);
+  take_findings(volume, std::move(report.layout.volumes.front()));
   return true;
 }
 
@@ -90,10 +85,6 @@ void warn_of_opaque(Source& source, Layout& layout) {
     std::string warning = opaque_warning(volume);
     if (!warning.empty() && holds_data(source, volume.range)) volume.warning = std::move(warning);
   }
-}
-
-std::string name_of(const Volume& volume) {
-  return volume.number == 0 ? std::string("the disk") : fmt::format("partition {}", volume.number);
 }
 
 }  // namespace

@@ -14,8 +14,11 @@
 namespace vmpack {
 
 struct Volume {
-  ByteRange range;             ///< in the image
-  std::uint32_t number = 0;    ///< partition number; 0 where the whole disk is the volume
+  ByteRange range;  ///< in the image; of a logical volume from its first byte there to its last
+  /// Of a logical volume: where its bytes lie in the image, in their order; what is between is not its own.
+  std::vector<ByteRange> pieces;
+  std::string name;            ///< "group/volume" of a logical volume; empty otherwise
+  std::uint32_t number = 0;    ///< partition number; 0 where there is none: the whole disk, a logical volume
   std::string type;            ///< "ext4", "swap", "xfs", "bios-boot", ...; empty when nothing recognised it
   std::string partition_type;  ///< GPT type GUID or MBR type ("0x83"); empty where there is no table
   std::string label;
@@ -32,7 +35,10 @@ struct Layout {
   std::uint64_t image_bytes = 0;
   std::string table;  ///< "gpt", "mbr", or empty
   std::string disk_uuid;
-  std::vector<Volume> volumes;  ///< sorted by offset
+  std::vector<Volume> volumes;  ///< sorted by offset, logical volumes behind all others
 };
+
+/// A volume for people: "partition 2", "logical volume group/root", "the disk".
+[[nodiscard]] std::string name_of(const Volume& volume);
 
 }  // namespace vmpack

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "libvmpack/base/byte_ranges.hpp"
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
 #include "libvmpack/base/limits.hpp"
@@ -30,10 +31,6 @@ constexpr std::uint64_t kReservedFilesMax = 100'000;
   throw Error(ErrorCode::kDamaged, fmt::format("the process that reads it answered nonsense ({})", what));
 }
 
-bool inside(ByteRange outer, std::uint64_t offset, std::uint64_t length) {
-  return offset >= outer.offset && length <= outer.length && offset - outer.offset <= outer.length - length;
-}
-
 /// Absolute, without empty, "." and ".." parts: a path that could be joined to a folder without leaving it.
 bool is_sane_path(std::string_view path) {
   if (path == "/") return true;
@@ -48,6 +45,16 @@ bool is_sane_path(std::string_view path) {
 }
 
 }  // namespace
+
+void take_findings(Volume& volume, Volume found) {
+  found.range = volume.range;
+  found.pieces = std::move(volume.pieces);
+  found.name = std::move(volume.name);
+  found.number = volume.number;
+  found.partition_type = std::move(volume.partition_type);
+  if (found.type.empty()) found.type = std::move(volume.type);
+  volume = std::move(found);
+}
 
 // --- writer
 
@@ -134,6 +141,11 @@ void LayoutStreamWriter::file(const FileEntry& entry) {
 
 void LayoutStreamWriter::free(ByteRange range) {
   open(Record::kFree, sizeof(range));
+  append(buffer_, struct_bytes(range));
+}
+
+void LayoutStreamWriter::piece(ByteRange range) {
+  open(Record::kPieces, sizeof(range));
   append(buffer_, struct_bytes(range));
 }
 
@@ -246,6 +258,9 @@ void LayoutStreamReader::record(Record kind, ByteView payload) {
     case Record::kFree:
       while (!in.empty()) read_free(in);
       break;
+    case Record::kPieces:
+      while (!in.empty()) read_piece(in);
+      break;
     case Record::kWarning:
       volume_.warning = in.text();
       break;
@@ -277,7 +292,7 @@ void LayoutStreamReader::read_partition(Cursor& in) {
   volume.type = in.text();
   const std::uint64_t start = layout_.volumes.empty() ? range_.offset : layout_.volumes.back().range.end();
   if (volume.range.length == 0 || volume.range.offset < start || volume.range.offset % kSectorBytes != 0 ||
-      !inside(range_, volume.range.offset, volume.range.length)) {
+      !is_inside(range_, volume.range.offset, volume.range.length)) {
     nonsense("a partition outside the image, or out of order");
   }
   layout_.volumes.push_back(std::move(volume));
@@ -341,7 +356,7 @@ void LayoutStreamReader::read_extents(Cursor& in, FileEntry& entry, std::size_t 
         extent.length > entry.size - extent.file_offset) {
       nonsense("extents outside their file, or out of order");
     }
-    if (!inside(range_, extent.disk_offset, extent.length)) nonsense("an extent outside the volume");
+    if (!is_inside(range_, extent.disk_offset, extent.length)) nonsense("an extent outside the volume");
     written_to = extent.file_offset + extent.length;
     entry.extents.push_back(extent);
   }
@@ -351,10 +366,20 @@ void LayoutStreamReader::read_free(Cursor& in) {
   const auto range = in.value<ByteRange>();
   charge(sizeof(range));
   const std::uint64_t start = volume_.free.empty() ? range_.offset : volume_.free.back().end();
-  if (range.length == 0 || range.offset < start || !inside(range_, range.offset, range.length)) {
+  if (range.length == 0 || range.offset < start || !is_inside(range_, range.offset, range.length)) {
     nonsense("free space outside the volume, or out of order");
   }
   volume_.free.push_back(range);
+}
+
+void LayoutStreamReader::read_piece(Cursor& in) {
+  const auto range = in.value<ByteRange>();
+  charge(sizeof(range));
+  const bool sectors = range.offset % kSectorBytes == 0 && range.length % kSectorBytes == 0;
+  if (range.length == 0 || !sectors || !is_inside(range_, range.offset, range.length)) {
+    nonsense("a piece of a volume outside the image");
+  }
+  volume_.pieces.push_back(range);
 }
 
 void LayoutStreamReader::read_end(Cursor& in) {

@@ -27,6 +27,7 @@ enum class Record : std::uint32_t {
   kFree = 6,        ///< free ranges, sorted
   kWarning = 7,     ///< text
   kEnd = 8,         ///< whether files and free space are known; another stream may follow
+  kPieces = 9,      ///< where in the image the volume lies, where the reader cannot know
 };
 
 struct RecordHeader {
@@ -58,6 +59,9 @@ inline constexpr std::uint64_t kVolumeMemoryBytesMax = 2 * kGiB;
 
 }  // namespace layout_stream
 
+/// Gives `volume` what a look inside found, and leaves it its place.
+void take_findings(Volume& volume, Volume found);
+
 /// Not for use by two threads at once.
 class LayoutStreamWriter {
  public:
@@ -73,6 +77,8 @@ class LayoutStreamWriter {
   void file(const FileEntry& entry);
   /// In order of offset.
   void free(ByteRange range);
+  /// Pieces of the image that together are the volume, in its own order. Before all files.
+  void piece(ByteRange range);
   void warning(std::string_view text);
   /// Ends the stream and hands everything to the sink. What is called next begins another one.
   void end(bool inspected);
@@ -122,6 +128,7 @@ class LayoutStreamReader {
   void read_file(Cursor& in);
   void read_extents(Cursor& in, FileEntry& entry, std::size_t count);
   void read_free(Cursor& in);
+  void read_piece(Cursor& in);
   void read_end(Cursor& in);
   void charge(std::uint64_t bytes);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "libvmpack/base/byte_ranges.hpp"
 #include "libvmpack/partition/classify.hpp"
 #include "libvmpack/partition/policy.hpp"
 
@@ -16,10 +17,10 @@ struct Claim {
   std::uint32_t part = 0;
 };
 
-bool is_sound(const FileExtent& extent, std::uint64_t image_bytes) {
+bool is_sound(const FileExtent& extent, std::span<const ByteRange> allowed) {
   return extent.length > 0 && extent.disk_offset % kSectorBytes == 0 &&
-         extent.file_offset % kSectorBytes == 0 && extent.disk_offset <= image_bytes &&
-         extent.length <= image_bytes - extent.disk_offset && extent.file_offset <= UINT64_MAX / 2;
+         extent.file_offset % kSectorBytes == 0 && lies_within(allowed, extent.disk_offset, extent.length) &&
+         extent.file_offset <= UINT64_MAX / 2;
 }
 
 /// Splits one file into parts: at holes, and at multiples of kPartBytesMax. Empty when its extents make no
@@ -35,10 +36,10 @@ class FilePartBuilder {
     proto_.file = number;
   }
 
-  std::vector<Part> build(std::uint64_t image_bytes) {
+  std::vector<Part> build(std::span<const ByteRange> allowed) {
     std::uint64_t next = 0;
     for (const FileExtent& extent : file_.extents) {
-      if (!is_sound(extent, image_bytes) || extent.file_offset < next) return {};
+      if (!is_sound(extent, allowed) || extent.file_offset < next) return {};
       next = extent.file_offset + extent.length;
       if (extent.file_offset >= file_.size) continue;
       if (!add(extent.file_offset, extent.disk_offset,
@@ -82,15 +83,18 @@ class FilePartBuilder {
   std::vector<Part> parts_;
 };
 
-std::vector<Part> file_parts(const Layout& layout, std::uint64_t image_bytes, std::uint32_t whole_bytes_max,
-                             std::uint64_t& rejected) {
+/// `allowed`: where a file may lie; one that begins elsewhere is left to another turn.
+std::vector<Part> file_parts(const Layout& layout, std::span<const ByteRange> allowed,
+                             std::uint32_t whole_bytes_max, std::uint64_t& rejected) {
   std::vector<Part> parts;
   for (std::uint32_t v = 0; v < layout.volumes.size(); ++v) {
     const Volume& volume = layout.volumes[v];
     for (std::uint32_t f = 0; f < volume.files.size(); ++f) {
       const FileEntry& file = volume.files[f];
       if (file.type != FileType::kRegular || file.extents.empty() || file.size == 0) continue;
-      auto pieces = FilePartBuilder(file, v, f, whole_bytes_max).build(image_bytes);
+      const std::uint64_t start = file.extents.front().disk_offset;
+      if (start < layout.image_bytes && !lies_within(allowed, start, 1)) continue;
+      auto pieces = FilePartBuilder(file, v, f, whole_bytes_max).build(allowed);
       if (pieces.empty()) ++rejected;
       std::ranges::move(pieces, std::back_inserter(parts));
     }
@@ -143,6 +147,54 @@ ObjectClass class_of(const Volume& volume) {
   return volume.type == "bios-boot" ? ObjectClass::kBoot : ObjectClass::kOpaque;
 }
 
+/// A stretch of the disk that belongs to one volume.
+struct Stretch {
+  ByteRange range;
+  const Volume* volume = nullptr;
+  std::uint64_t volume_offset = 0;  ///< where in the volume it begins
+};
+
+/// Sorts, and drops what is not in sectors, not in the image, or claimed by one before.
+std::vector<Stretch> untangle(std::vector<Stretch> stretches, std::uint64_t image_bytes) {
+  std::ranges::stable_sort(stretches, {}, [](const Stretch& stretch) { return stretch.range.offset; });
+  std::vector<Stretch> sound;
+  std::uint64_t taken_until = 0;
+  for (Stretch& stretch : stretches) {
+    ByteRange& range = stretch.range;
+    if (range.offset % kSectorBytes != 0 || range.offset < taken_until || range.offset >= image_bytes)
+      continue;
+    range.length = round_down(std::min(range.length, image_bytes - range.offset), kSectorBytes);
+    if (range.length == 0) continue;
+    taken_until = range.end();
+    sound.push_back(stretch);
+  }
+  return sound;
+}
+
+/// Sorted, none overlapping another. Where a logical volume lies, its physical volume does not.
+std::vector<Stretch> stretches_of(const Layout& layout) {
+  std::vector<Stretch> logical;
+  std::vector<Stretch> others;
+  for (const Volume& volume : layout.volumes) {
+    std::uint64_t at = 0;
+    for (const ByteRange& piece : volume.pieces) {
+      logical.push_back({piece, &volume, at});
+      at += piece.length;
+    }
+    if (volume.pieces.empty()) others.push_back({volume.range, &volume, 0});
+  }
+  std::vector<Stretch> all = untangle(std::move(logical), layout.image_bytes);
+  std::vector<ByteRange> taken;
+  for (const Stretch& stretch : all) taken.push_back(stretch.range);
+  for (const Stretch& stretch : untangle(std::move(others), layout.image_bytes)) {
+    for (const ByteRange& range : without({&stretch.range, 1}, taken)) {
+      all.push_back({range, stretch.volume, range.offset - stretch.range.offset});
+    }
+  }
+  std::ranges::sort(all, {}, [](const Stretch& stretch) { return stretch.range.offset; });
+  return all;
+}
+
 /// Zones that tile the whole image: volumes, the free space in them, and what lies between volumes.
 class ZoneBuilder {
  public:
@@ -150,37 +202,44 @@ class ZoneBuilder {
       : image_bytes_(image_bytes), discard_free_(discard_free) {}
 
   std::vector<Zone> build(const Layout& layout) {
-    std::vector<const Volume*> volumes;
-    for (const Volume& volume : layout.volumes) volumes.push_back(&volume);
-    std::ranges::stable_sort(volumes, {}, [](const Volume* volume) { return volume->range.offset; });
-    for (const Volume* volume : volumes) {
-      if (volume->range.offset % kSectorBytes != 0 || volume->range.offset < at_) continue;
-      add({volume->range.offset, 0}, ObjectClass::kBoot);
-      const ObjectClass object_class = class_of(*volume);
-      const std::uint64_t end = std::min(
-          image_bytes_,
-          volume->range.offset <= UINT64_MAX - volume->range.length ? volume->range.end() : image_bytes_);
-      for (const ByteRange& free : volume->free) {
-        if (!volume->inspected || free.offset < at_ || free.offset >= end || free.length > end - free.offset)
-          continue;
-        if (free.offset % kSectorBytes != 0 || free.length % kSectorBytes != 0) continue;
-        add({free.offset, 0}, object_class);
-        add({at_, free.length}, ObjectClass::kFree, discard_free_ && free_is_discardable(*volume));
-      }
-      if (object_class == ObjectClass::kSwap && discard_free_ && end > at_) {
-        add({at_, std::min(kSwapHeaderBytes, end - at_)}, object_class);
-        add({end, 0}, object_class, true);
-      }
-      add({end, 0}, object_class);
+    for (const Stretch& stretch : stretches_of(layout)) {
+      add_until(stretch.range.offset, ObjectClass::kBoot);
+      const ObjectClass object_class = class_of(*stretch.volume);
+      if (stretch.volume->inspected) add_free(stretch, object_class);
+      if (object_class == ObjectClass::kSwap && discard_free_) add_swap(stretch);
+      add_until(stretch.range.end(), object_class);
     }
-    add({image_bytes_, 0}, ObjectClass::kBoot);
+    add_until(image_bytes_, ObjectClass::kBoot);
     return std::move(zones_);
   }
 
  private:
-  /// Gives everything from where the last zone ended up to range.end() to one kind.
-  void add(ByteRange range, ObjectClass object_class, bool discard = false) {
-    const std::uint64_t end = std::min(image_bytes_, round_down(range.end(), kSectorBytes));
+  void add_free(const Stretch& stretch, ObjectClass object_class) {
+    const bool discard = discard_free_ && free_is_discardable(*stretch.volume);
+    const std::vector<ByteRange>& free = stretch.volume->free;
+    const std::uint64_t end = stretch.range.end();
+    // Sorted, or else only some of it is found.
+    auto range = std::ranges::upper_bound(free, stretch.range.offset, {}, &ByteRange::offset);
+    if (range != free.begin()) --range;
+    for (; range != free.end() && range->offset < end; ++range) {
+      if (range->offset % kSectorBytes != 0 || range->length % kSectorBytes != 0) continue;
+      const std::uint64_t length = std::min(range->length, end - range->offset);
+      if (range->offset + length <= at_) continue;
+      add_until(range->offset, object_class);
+      add_until(range->offset + length, ObjectClass::kFree, discard);
+    }
+  }
+
+  /// Contents of swap space, behind its header.
+  void add_swap(const Stretch& stretch) {
+    const std::uint64_t header = kSwapHeaderBytes - std::min(kSwapHeaderBytes, stretch.volume_offset);
+    add_until(stretch.range.offset + std::min(header, stretch.range.length), ObjectClass::kSwap);
+    add_until(stretch.range.end(), ObjectClass::kSwap, true);
+  }
+
+  /// Gives everything from where the last zone ended to one kind.
+  void add_until(std::uint64_t end, ObjectClass object_class, bool discard = false) {
+    end = std::min(image_bytes_, round_down(end, kSectorBytes));
     if (end <= at_) return;
     zones_.push_back({{at_, end - at_}, object_class, discard});
     at_ = end;
@@ -255,11 +314,14 @@ bool free_is_discardable(const Volume& volume) {
 }
 
 Plan make_plan(const Layout& layout, std::span<const ByteRange> data, const PlanOptions& options) {
+  const std::vector<ByteRange> allowed =
+      options.only.value_or(std::vector<ByteRange>{{0, layout.image_bytes}});
   Plan plan;
-  plan.parts = file_parts(layout, layout.image_bytes, options.whole_file_bytes_max, plan.files_rejected);
+  plan.parts = file_parts(layout, allowed, options.whole_file_bytes_max, plan.files_rejected);
   drop_overlapping(plan.parts, plan.files_rejected);
   const std::vector<Claim> claims = claims_of(plan.parts);
-  RestBuilder(ZoneBuilder(layout.image_bytes, options.discard_free).build(layout), plan).build(data, claims);
+  RestBuilder(ZoneBuilder(layout.image_bytes, options.discard_free).build(layout), plan)
+      .build(intersect(data, allowed), claims);
   std::ranges::sort(plan.parts, {}, [](const Part& part) { return part.ranges.front().offset; });
   return plan;
 }

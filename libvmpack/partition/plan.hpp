@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -38,6 +39,8 @@ struct Part {
 struct PlanOptions {
   std::uint32_t whole_file_bytes_max = 128 * kKiB;  ///< a file up to this size is one object
   bool discard_free = false;                        ///< leave out what discardable() says
+  /// Plan for what lies in these ranges alone (sorted, in whole sectors): an image may be planned in turns.
+  std::optional<std::vector<ByteRange>> only = std::nullopt;
 };
 
 struct Plan {
@@ -58,10 +61,10 @@ struct Plan {
 /// the machine), label and UUID among it.
 inline constexpr std::uint64_t kSwapHeaderBytes = 64 * kKiB;
 
-/// Covers every byte of `data` (sorted, sector-aligned ranges that may hold something else than zeros) with
-/// exactly one part. Whatever the layout claims can change where cuts fall, and nothing else; unless
-/// `discard_free` asks for it: then discardable free space and the contents of "swap" volumes are in no part,
-/// but for what a file claims.
+/// Covers every byte of `data` that is in `options.only` (sorted, sector-aligned ranges that may hold
+/// something else than zeros) with exactly one part. Whatever the layout claims can change where cuts fall,
+/// and nothing else; unless `discard_free` asks for it: then discardable free space and the contents of
+/// "swap" volumes are in no part, but for what a file claims.
 [[nodiscard]] Plan make_plan(const Layout& layout, std::span<const ByteRange> data,
                              const PlanOptions& options);
 

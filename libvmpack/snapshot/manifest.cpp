@@ -14,10 +14,12 @@ namespace {
 constexpr std::string_view kFormatName = "vmpack-snapshot";
 
 OrderedJson to_json_value(const VolumeSummary& volume) {
-  return {
+  OrderedJson json = {
       {"offset", volume.offset},       {"bytes", volume.bytes},           {"number", volume.number},
       {"type", volume.type},           {"label", volume.label},           {"uuid", volume.uuid},
       {"inspected", volume.inspected}, {"file_count", volume.file_count}, {"free_bytes", volume.free_bytes}};
+  if (!volume.name.empty()) json["name"] = volume.name;
+  return json;
 }
 
 VolumeSummary volume_from(const OrderedJson& json) {
@@ -31,6 +33,7 @@ VolumeSummary volume_from(const OrderedJson& json) {
   volume.inspected = json.at("inspected").get<bool>();
   volume.file_count = json.at("file_count").get<std::uint64_t>();
   volume.free_bytes = json.at("free_bytes").get<std::uint64_t>();
+  volume.name = json.value("name", std::string());
   return volume;
 }
 

@@ -28,6 +28,7 @@ struct VolumeSummary {
   bool inspected = false;
   std::uint64_t file_count = 0;
   std::uint64_t free_bytes = 0;
+  std::string name;  ///< "group/volume" of a logical volume; empty otherwise
 };
 
 struct ClassStatistics {

@@ -92,6 +92,10 @@ Layout hostile_layout(std::uint64_t seed) {
     volume.range = {wild(random), wild(random)};
     volume.type = random.below(4) == 0 ? "swap" : "ext4";
     volume.inspected = random.below(3) != 0;
+    if (random.below(3) == 0) {
+      for (std::uint64_t p = random.below(6); p > 0; --p)
+        volume.pieces.push_back({wild(random), wild(random)});
+    }
     for (std::uint64_t f = random.below(20); f > 0; --f) volume.free.push_back({wild(random), wild(random)});
     for (std::uint64_t f = random.below(60); f > 0; --f) {
       std::vector<FileExtent> extents;
@@ -197,6 +201,77 @@ TEST_CASE("free space and swap are left out when asked for, but for what a file 
     CHECK(covers_exactly(whole, kAll, kImage));
     CHECK(left_out(whole) == 0);
   }
+}
+
+TEST_CASE("logical volumes have their classes where they lie, and their physical volume has the rest") {
+  Layout layout = one_volume({});
+  Volume& physical = layout.volumes[0];  // 1 to 33 MiB
+  physical.type = "LVM2_member";
+  physical.free = {{20 * kMiB, 13 * kMiB}};
+  Volume root = physical;
+  root.name = "group/root";
+  root.pieces = {{10 * kMiB, 4 * kMiB}, {2 * kMiB, 4 * kMiB}};
+  root.range = {2 * kMiB, 12 * kMiB};
+  root.free = {{3 * kMiB, kMiB}, {5 * kMiB, kMiB}, {12 * kMiB, 2 * kMiB}};
+  root.files = {file("/a", 8192, {{0, 11 * kMiB, 4096}, {4096, 2 * kMiB, 4096}})};
+  Volume swap;
+  swap.name = "group/swap";
+  swap.type = "swap";
+  swap.range = {6 * kMiB, 12 * kMiB};
+  swap.pieces = {{16 * kMiB, 2 * kMiB}, {6 * kMiB, kMiB}};
+  layout.volumes.push_back(root);
+  layout.volumes.push_back(swap);
+
+  const auto bytes_of = [](const Plan& plan) {
+    std::array<std::uint64_t, kObjectClassCount> bytes{};
+    for (const Part& part : plan.parts) bytes[static_cast<std::size_t>(part.object_class)] += part.bytes;
+    return bytes;
+  };
+  const auto all = bytes_of(make_plan(layout, kAll, {kWhole}));
+  CHECK(all[static_cast<std::size_t>(ObjectClass::kFree)] == 17 * kMiB);
+  CHECK(all[static_cast<std::size_t>(ObjectClass::kSwap)] == 3 * kMiB);
+  // Metadata of the file system, and of LVM: 1 to 2, 7 to 10, 14 to 16, 18 to 20 MiB.
+  CHECK(all[static_cast<std::size_t>(ObjectClass::kFsMetadata)] == 4 * kMiB - 8192 + 8 * kMiB);
+
+  const std::vector<ByteRange> kept = {{0, 3 * kMiB},         {4 * kMiB, kMiB},
+                                       {7 * kMiB, 5 * kMiB},  {14 * kMiB, 2 * kMiB + kSwapHeaderBytes},
+                                       {18 * kMiB, 2 * kMiB}, {33 * kMiB, kImage - 33 * kMiB}};
+  const Plan plan = make_plan(layout, kAll, {kWhole, true});
+  CHECK(covers_exactly(plan, kept, kImage));
+  CHECK(plan.discarded.free == 17 * kMiB);
+  CHECK(plan.discarded.swap == 3 * kMiB - kSwapHeaderBytes);
+}
+
+TEST_CASE("planned in turns, every byte of the data is in exactly one part of one turn") {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    INFO("seed " << seed);
+    Random random(seed);
+    std::vector<ByteRange> first;
+    std::vector<ByteRange> second;
+    for (std::uint64_t at = 0; at < kImage;) {
+      const std::uint64_t length = std::min((1 + random.below(20'000)) * kSectorBytes, kImage - at);
+      (random.below(2) == 0 ? first : second).push_back({at, length});
+      at += length;
+    }
+    Plan plan = make_plan(hostile_layout(seed), kAll, {kWhole, false, first});
+    const Plan later = make_plan(hostile_layout(seed + 1000), kAll, {kWhole, false, second});
+    plan.parts.insert(plan.parts.end(), later.parts.begin(), later.parts.end());
+    REQUIRE(covers_exactly(plan, kAll, kImage));
+  }
+}
+
+TEST_CASE("a turn has the files that lie in it, and does not miss the others") {
+  const Layout layout =
+      one_volume({file("/a", 8192, {{0, 2 * kMiB, 8192}}), file("/b", 8192, {{0, 20 * kMiB, 8192}}),
+                  file("/c", 8192, {{0, 21 * kMiB, 4096}, {4096, 3 * kMiB, 4096}})});
+  const Plan first = make_plan(layout, kAll, {kWhole, false, {{{0, 10 * kMiB}}}});
+  CHECK(first.files_rejected == 0);
+  CHECK(std::ranges::count(first.parts, 0U, &Part::file) == 1);
+  CHECK(std::ranges::count(first.parts, 1U, &Part::file) == 0);
+  const Plan second = make_plan(layout, kAll, {kWhole, false, {{{10 * kMiB, kImage - 10 * kMiB}}}});
+  CHECK(second.files_rejected == 1);
+  CHECK(std::ranges::count(second.parts, 1U, &Part::file) == 1);
+  CHECK(make_plan(layout, kAll, {kWhole, false, std::vector<ByteRange>{}}).parts.empty());
 }
 
 TEST_CASE("whatever a layout claims, every byte of the data is in exactly one part") {

@@ -39,6 +39,17 @@ TEST_CASE("a manifest comes back from its text, and the same facts give the same
   CHECK(text == to_json(sample()));
 }
 
+TEST_CASE("a logical volume's name is kept, and other volumes have none") {
+  Manifest manifest = sample();
+  CHECK(to_json(manifest).find("\"name\"") == std::string::npos);
+  manifest.volumes.push_back(manifest.volumes.front());
+  manifest.volumes.back().name = "group/root";
+  const Manifest read = manifest_from_json(to_json(manifest), "x");
+  CHECK(read.volumes[0].name.empty());
+  CHECK(read.volumes[1].name == "group/root");
+  CHECK(to_json(read) == to_json(manifest));
+}
+
 TEST_CASE("a manifest of a later version or with an unknown required feature is refused by name") {
   const std::string text = to_json(sample());
   const Error version =

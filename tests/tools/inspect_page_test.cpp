@@ -60,8 +60,7 @@ ImageFacts hostile_facts(const std::string& name) {
   volume.dirty = true;
   volume.type = volume.label = volume.uuid = volume.warning = name;
   facts.layout.volumes.push_back(volume);
-  facts.layout.volumes.push_back(
-      {{UINT64_MAX - 100, UINT64_MAX}, 2, "xfs", {}, {}, {}, 0, false, false, {}, {}, {}});
+  facts.layout.volumes.push_back({.range = {UINT64_MAX - 100, UINT64_MAX}, .number = 2, .type = "xfs"});
   facts.survey.cell_bytes = 64 * kKiB;
   facts.survey.cells.resize(1024);
   facts.survey.cells[16][static_cast<std::size_t>(ObjectClass::kText)] = 64 * kKiB;

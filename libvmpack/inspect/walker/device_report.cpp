@@ -27,9 +27,10 @@ class OpenVolume {
   /// system was recognised.
   OpenVolume(const std::string& path, Volume& found) : device_(path) {
     found = identify(device_);
+    device_to_disk_ = disk_addresses(device_.number(), device_.bytes());
+    for (const AddressRun& run : device_to_disk_.runs()) found.pieces.push_back({run.to, run.length});
     if (found.type.empty() || found.type == "swap" || found.type == "swsuspend") return;
     is_btrfs_ = found.type == "btrfs";
-    device_to_disk_ = disk_addresses(device_.number(), device_.bytes());
     if (is_btrfs_ && btrfs_facts(device_).device_count > 1) {
       throw Error(ErrorCode::kUnsupported, "it is spread over more than one device");
     }
@@ -105,13 +106,18 @@ void report_contents(const OpenVolume& volume, bool dirty, LayoutStreamWriter& o
 void report_device(const std::string& path, LayoutStreamWriter& out) {
   Volume found;
   std::optional<OpenVolume> volume;
+  std::string failure;
   try {
     volume.emplace(path, found);
   } catch (const Error& error) {
+    failure = error.what();
+  }
+  for (const ByteRange& piece : found.pieces) out.piece(piece);
+  if (!failure.empty()) {
     out.file_system(found);
     out.warning(found.type.empty()
-                    ? fmt::format("it cannot be read: {}", error.what())
-                    : fmt::format("its {} file system cannot be read: {}", found.type, error.what()));
+                    ? fmt::format("it cannot be read: {}", failure)
+                    : fmt::format("its {} file system cannot be read: {}", found.type, failure));
     out.end(false);
     return;
   }
