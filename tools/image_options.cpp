@@ -3,12 +3,21 @@
 
 #include <fmt/core.h>
 
+#include <chrono>
 #include <ostream>
 
 #include "libvmpack/base/format_text.hpp"
+#include "libvmpack/inspect/appliance_volumes.hpp"
+#include "libvmpack/inspect/inspect.hpp"
 #include "tools/table.hpp"
 
 namespace vmpack::cli {
+namespace {
+
+/// How long the appliance may take before the command goes on without what it would find.
+constexpr std::chrono::seconds kApplianceTimeMax{300};
+
+}  // namespace
 
 SourceOptions ImageOptions::source() const {
   SourceOptions source;
@@ -33,7 +42,28 @@ void add_image_options(CLI::App& command, ImageOptions& options) {
                   "Folder that backing and data files must lie in (default: the image's own)")
       ->type_name("DIR");
   command.add_option("--disk", options.disk, "Which disk of an OVA with several")->type_name("NAME");
-  command.add_flag("--no-os", options.no_os, "Do not ask libguestfs for operating system and packages");
+  command.add_flag("--no-os", options.no_os,
+                   "Do without libguestfs: no operating system and packages, no XFS, btrfs and LVM");
+}
+
+std::unique_ptr<ApplianceSession> start_appliance(const ImageOptions& options, Source& source) {
+  if (options.no_os) return nullptr;
+  return ApplianceSession::start(source.attachment(), sector_bytes_of(source), kApplianceTimeMax);
+}
+
+Layout inspect_image(Source& source, ApplianceSession* appliance, Progress& progress) {
+  Layout layout = inspect(source, {}, progress);
+  if (appliance != nullptr) {
+    appliance->ask_for(layout);
+    return layout;
+  }
+  for (const Volume& volume : layout.volumes) {
+    if (!needs_appliance(volume)) continue;
+    progress.warn(
+        fmt::format("{} ({}): only the libguestfs appliance could read it, so it is cut by content alone",
+                    name_of(volume), volume.type));
+  }
+  return layout;
 }
 
 OrderedJson classes_to_json(const std::array<ClassStatistics, kObjectClassCount>& classes) {
@@ -59,10 +89,12 @@ void print_classes(std::ostream& out, const std::array<ClassStatistics, kObjectC
 void print_volumes(std::ostream& out, const std::vector<VolumeSummary>& volumes) {
   std::vector<std::vector<std::string>> rows = {{"  volume", "at", "size", "type", "files", "free", "label"}};
   for (const VolumeSummary& volume : volumes) {
-    rows.push_back({fmt::format("  {}", volume.number), format_bytes(volume.offset),
-                    format_bytes(volume.bytes), volume.type.empty() ? "unknown" : printable(volume.type),
-                    volume.inspected ? format_count(volume.file_count) : "-",
-                    volume.inspected ? format_bytes(volume.free_bytes) : "-", printable(volume.label)});
+    rows.push_back(
+        {fmt::format("  {}", volume.name.empty() ? std::to_string(volume.number) : printable(volume.name)),
+         format_bytes(volume.offset), format_bytes(volume.bytes),
+         volume.type.empty() ? "unknown" : printable(volume.type),
+         volume.inspected ? format_count(volume.file_count) : "-",
+         volume.inspected ? format_bytes(volume.free_bytes) : "-", printable(volume.label)});
   }
   print_table(out, rows, {false, true, true, false, true, true, false});
 }

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <array>
-#include <chrono>
+#include <memory>
 #include <string>
 
 #include "libvmpack/base/object_class.hpp"
+#include "libvmpack/inspect/appliance_session.hpp"
 #include "libvmpack/inspect/layout.hpp"
 #include "libvmpack/inspect/os_facts.hpp"
 #include "libvmpack/snapshot/manifest.hpp"
@@ -14,9 +15,6 @@
 #include "tools/cli.hpp"
 
 namespace vmpack::cli {
-
-/// How long the libguestfs appliance may take before the command goes on without OS facts.
-inline constexpr std::chrono::seconds kOsTimeMax{300};
 
 struct ImageOptions {
   std::string image;
@@ -30,6 +28,12 @@ struct ImageOptions {
 
 /// Adds IMAGE, --format, --backing-root, --disk and --no-os.
 void add_image_options(CLI::App& command, ImageOptions& options);
+
+/// The appliance at work on `source`; null with --no-os.
+[[nodiscard]] std::unique_ptr<ApplianceSession> start_appliance(const ImageOptions& options, Source& source);
+/// What can be read at once. The appliance, if there is one, is asked for the rest; if there is none, a
+/// warning says what is not read.
+[[nodiscard]] Layout inspect_image(Source& source, ApplianceSession* appliance, Progress& progress);
 
 /// A JSON object of objects and bytes by class, classes without objects left out.
 [[nodiscard]] OrderedJson classes_to_json(const std::array<ClassStatistics, kObjectClassCount>& classes);

@@ -7,7 +7,6 @@
 #include <ostream>
 
 #include "libvmpack/base/format_text.hpp"
-#include "libvmpack/inspect/inspect.hpp"
 #include "tools/image_options.hpp"
 #include "tools/notes.hpp"
 
@@ -64,10 +63,10 @@ void print_summary(const IngestResult& result, const ReferenceName& name, std::o
 }
 
 /// The snapshot stands without these facts: whatever fails here is a warning.
-void add_os_note(OsInspection& os, const Repository& repository, const SnapshotDigest& snapshot,
+void add_os_note(ApplianceSession& appliance, const Repository& repository, const SnapshotDigest& snapshot,
                  Progress& progress, const IngestCommandOptions& options, const Context& context) {
   progress.begin("reading the operating system", 0);
-  const OsInspection::Result found = os.wait();
+  const ApplianceSession::Facts found = appliance.facts();
   progress.end();
   if (!found.failure.empty()) {
     progress.warn(fmt::format("no operating-system facts: {}", found.failure));
@@ -95,11 +94,11 @@ int run_ingest(const IngestCommandOptions& options, const Context& context) {
                 "choose another tag, or move it with --force");
   }
   const auto source = open_source(options.image.image, options.image.source(), *progress);
-  std::unique_ptr<OsInspection> os;
-  if (!options.image.no_os) os = OsInspection::start(source->attachment(), kOsTimeMax);
-  const Layout layout = inspect(*source, {}, *progress);
-  const IngestResult result = ingest(repository, *source, layout, name,
-                                     {options.level, labels, options.force, options.discard_free}, *progress);
+  const auto appliance = start_appliance(options.image, *source);
+  Layout layout = inspect_image(*source, appliance.get(), *progress);
+  const IngestResult result =
+      ingest(repository, *source, std::move(layout), name,
+             {options.level, labels, options.force, options.discard_free}, *progress, appliance.get());
   const OrderedJson facts = ingest_facts(result, name, *source);
   OrderedJson note = facts;
   note["time"] = repository->store().now();
@@ -111,7 +110,7 @@ int run_ingest(const IngestCommandOptions& options, const Context& context) {
     print_summary(result, name, context.out);
   }
   context.out.flush();
-  if (os) add_os_note(*os, *repository, result.snapshot, *progress, options, context);
+  if (appliance) add_os_note(*appliance, *repository, result.snapshot, *progress, options, context);
   return kDone;
 }
 

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmpack inspect: what is on an image; nothing is stored.
-#include "libvmpack/inspect/inspect.hpp"
-
 #include <fcntl.h>
 #include <fmt/core.h>
 
@@ -37,6 +35,7 @@ OrderedJson to_json(const std::vector<SizedPath>& paths) {
 OrderedJson to_json(const Volume& volume, const LargestPaths& largest) {
   const VolumeSummary summary = summarize(volume);
   return {{"number", summary.number},
+          {"name", summary.name},
           {"offset", summary.offset},
           {"bytes", summary.bytes},
           {"type", summary.type},
@@ -154,14 +153,18 @@ ImageFacts find_facts(const InspectCommandOptions& options, Progress& progress) 
   const auto source = open_source(options.image.image, options.image.source(), progress);
   facts.source = source->facts();
   facts.image_bytes = source->size();
-  std::unique_ptr<OsInspection> os;
-  if (!options.image.no_os) os = OsInspection::start(source->attachment(), kOsTimeMax);
-  facts.layout = inspect(*source, {}, progress);
+  const auto appliance = start_appliance(options.image, *source);
+  facts.layout = inspect_image(*source, appliance.get(), progress);
+  if (appliance) {
+    progress.begin("reading volumes", 0);
+    appliance->complete(facts.layout, progress);
+    progress.end();
+  }
   facts.survey = survey(*source, facts.layout, repository.get(), progress);
   facts.largest = find_largest(facts.layout, facts.survey, repository != nullptr);
-  if (os) {
+  if (appliance) {
     progress.begin("reading the operating system", 0);
-    OsInspection::Result found = os->wait();
+    ApplianceSession::Facts found = appliance->facts();
     progress.end();
     if (!found.failure.empty()) progress.warn(fmt::format("no operating-system facts: {}", found.failure));
     facts.os = std::move(found.facts);

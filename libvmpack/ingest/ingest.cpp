@@ -13,6 +13,7 @@
 #include "libvmpack/base/byte_ranges.hpp"
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/limits.hpp"
+#include "libvmpack/inspect/appliance_volumes.hpp"
 #include "libvmpack/partition/classify.hpp"
 #include "libvmpack/snapshot/file_table.hpp"
 
@@ -49,8 +50,12 @@ std::vector<std::uint64_t> frame_order(const Window& window, const Layout& layou
 /// Collects what the file table says of each file's content.
 class FileContents {
  public:
-  explicit FileContents(const Layout& layout) : layout_(layout), pieces_(layout.volumes.size()) {
-    for (std::size_t i = 0; i < layout.volumes.size(); ++i) pieces_[i].resize(layout.volumes[i].files.size());
+  explicit FileContents(const Layout& layout) : layout_(layout) { make_room(); }
+
+  /// After the layout got more files: none that it had may have changed its place.
+  void make_room() {
+    pieces_.resize(layout_.volumes.size());
+    for (std::size_t i = 0; i < pieces_.size(); ++i) pieces_[i].resize(layout_.volumes[i].files.size());
   }
 
   void add(const Window& window) {
@@ -117,58 +122,101 @@ void count_classes(const Window& window, std::array<ClassStatistics, kObjectClas
   }
 }
 
-/// Refuses to discard where that could lose data, and tells where there is nothing to discard.
-void check_discard(const Layout& layout, Progress& progress) {
+/// Refuses to discard where that could lose data.
+void refuse_unsafe_discard(const Layout& layout) {
   for (const Volume& volume : layout.volumes) {
-    const std::string name = name_of(volume);
     if (volume.inspected && volume.dirty) {
       throw Error(
           ErrorCode::kRefused,
           fmt::format("the {} file system of {} was not cleanly unmounted: what it calls free may be in use",
-                      volume.type, name),
+                      volume.type, name_of(volume)),
           "check it with fsck first, or ingest without --discard-free");
     }
     if (volume.type == "swsuspend") {
-      throw Error(ErrorCode::kRefused, fmt::format("the swap space of {} holds a suspended system", name),
+      throw Error(ErrorCode::kRefused,
+                  fmt::format("the swap space of {} holds a suspended system", name_of(volume)),
                   "resume and shut it down first, or ingest without --discard-free");
     }
-    if (volume.type == "swap" || free_is_discardable(volume)) continue;
-    if (volume.inspected) {
-      progress.warn(fmt::format("{}: its file system is damaged, so all of it is kept", name));
+  }
+}
+
+/// Tells where there is nothing to discard.
+void warn_of_kept(const Layout& layout, Progress& progress) {
+  for (const Volume& volume : layout.volumes) {
+    if (volume.inspected && !free_is_discardable(volume)) {
+      progress.warn(
+          fmt::format("{}: what it calls free is not certain, so all of it is kept", name_of(volume)));
     }
   }
+}
+
+/// Where the volumes lie that are known only when the appliance is done; sorted, in whole sectors.
+std::vector<ByteRange> ranges_for_appliance(const Layout& layout) {
+  std::vector<ByteRange> ranges;
+  for (const Volume& volume : layout.volumes) {
+    if (needs_appliance(volume)) ranges.push_back(volume.range);
+  }
+  return ranges;
 }
 
 /// One ingest from the plan to the commit.
 class Ingest {
  public:
-  Ingest(const std::shared_ptr<const Repository>& repository, Source& source, const Layout& layout,
+  Ingest(const std::shared_ptr<const Repository>& repository, Source& source, Layout layout,
          const ReferenceName& name, const IngestOptions& options, Progress& progress)
       : repository_(*repository),
         source_(source),
-        layout_(layout),
+        layout_(std::move(layout)),
         options_(options),
         progress_(progress),
         index_(ObjectIndex::open(repository_.store())),
-        older_(repository, name, layout),
+        older_(repository, name, layout_),
         packer_(repository_, *index_, &older_, options.level),
-        contents_(layout) {}
+        contents_(layout_) {}
 
-  IngestResult run(const ReferenceName& name) {
-    const std::vector<ByteRange> data = source_.data_ranges(0, source_.size());
-    const Plan plan =
-        make_plan(layout_, data, {repository_.parameters().whole_file_bytes_max, options_.discard_free});
-    result_.files_rejected = plan.files_rejected;
-    if (options_.discard_free) result_.manifest.discarded = plan.discarded;
-    progress_.begin("packing", bytes_of(plan));
-    pack(plan);
-    progress_.end();
+  IngestResult run(const ReferenceName& name, ApplianceSession* appliance) {
+    if (options_.discard_free) {
+      result_.manifest.discarded.emplace();
+      refuse_unsafe_discard(layout_);
+    }
+    const std::vector<ByteRange> image{{0, layout_.image_bytes}};
+    const std::vector<ByteRange> later =
+        appliance == nullptr ? std::vector<ByteRange>{} : ranges_for_appliance(layout_);
+    pack_only(without(image, later));
+    if (!later.empty()) {
+      complete_layout(*appliance);
+      pack_only(later);
+    }
+    if (options_.discard_free) warn_of_kept(layout_, progress_);
     commit(name);
     result_.added = packer_.statistics();
     return std::move(result_);
   }
 
  private:
+  void complete_layout(ApplianceSession& appliance) {
+    progress_.begin("reading volumes", 0);
+    appliance.complete(layout_, progress_);
+    progress_.end();
+    if (options_.discard_free) refuse_unsafe_discard(layout_);
+    contents_.make_room();
+  }
+
+  void pack_only(std::vector<ByteRange> ranges) {
+    const std::vector<ByteRange> data = source_.data_ranges(0, source_.size());
+    const Plan plan =
+        make_plan(layout_, data,
+                  {repository_.parameters().whole_file_bytes_max, options_.discard_free, std::move(ranges)});
+    result_.files_rejected += plan.files_rejected;
+    if (auto& discarded = result_.manifest.discarded) {
+      discarded->free += plan.discarded.free;
+      discarded->swap += plan.discarded.swap;
+    }
+    progress_.begin("packing", bytes_of(plan));
+    pack(plan);
+    progress_.end();
+  }
+
   void pack(const Plan& plan) {
     std::span<const Part> rest(plan.parts);
     const auto read = [&](tbb::flow_control& control) -> BatchPtr {
@@ -278,7 +326,7 @@ class Ingest {
 
   const Repository& repository_;
   Source& source_;
-  const Layout& layout_;
+  Layout layout_;
   const IngestOptions& options_;
   Progress& progress_;
   std::unique_ptr<ObjectIndex> index_;
@@ -291,15 +339,16 @@ class Ingest {
 
 }  // namespace
 
-IngestResult ingest(const std::shared_ptr<const Repository>& repository, Source& source, const Layout& layout,
-                    const ReferenceName& name, const IngestOptions& options, Progress& progress) {
+IngestResult ingest(const std::shared_ptr<const Repository>& repository, Source& source, Layout layout,
+                    const ReferenceName& name, const IngestOptions& options, Progress& progress,
+                    ApplianceSession* appliance) {
   const auto start = std::chrono::steady_clock::now();
   if (!options.force && repository->find(name)) {
     throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", name.text()),
                 "choose another tag, or move it with --force");
   }
-  if (options.discard_free) check_discard(layout, progress);
-  IngestResult result = Ingest(repository, source, layout, name, options, progress).run(name);
+  IngestResult result =
+      Ingest(repository, source, std::move(layout), name, options, progress).run(name, appliance);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "libvmpack/base/error.hpp"
@@ -106,6 +107,20 @@ Layout inspect(Source& source, const InspectOptions& options, Progress& progress
     if (!volume.warning.empty()) progress.warn(fmt::format("{}: {}", name_of(volume), volume.warning));
   }
   return layout;
+}
+
+std::uint64_t sector_bytes_of(Source& source) {
+  constexpr std::uint64_t kLargeSectorBytes = 4096;
+  constexpr std::string_view kGptSignature = "EFI PART";  // in the second sector
+  const auto has_table = [&](std::uint64_t sector_bytes) {
+    std::array<std::byte, kGptSignature.size()> found;
+    if (source.size() < 2 * sector_bytes) return false;
+    source.read(sector_bytes, found);
+    return as_text(found) == kGptSignature;
+  };
+  const bool large =
+      source.size() % kLargeSectorBytes == 0 && !has_table(kSectorBytes) && has_table(kLargeSectorBytes);
+  return large ? kLargeSectorBytes : kSectorBytes;
 }
 
 }  // namespace vmpack

@@ -21,4 +21,8 @@ struct InspectOptions {
 /// sent to `progress`). Throws Error only when the source cannot be read at all.
 [[nodiscard]] Layout inspect(Source& source, const InspectOptions& options, Progress& progress);
 
+/// What the disk calls a sector, as far as that shows: 4096 where its GPT is written in such sectors, else
+/// 512. Throws Error when the source cannot be read.
+[[nodiscard]] std::uint64_t sector_bytes_of(Source& source);
+
 }  // namespace vmpack

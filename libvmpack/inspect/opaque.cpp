@@ -69,8 +69,8 @@ std::string tell(std::string_view what, std::string_view loss) {
 std::string opaque_warning(const Volume& volume) {
   if (std::ranges::find(kWithoutFiles, volume.partition_type) != kWithoutFiles.end()) return {};
   if (volume.type.empty()) {
-    return tell(volume.number == 0 ? "no known partition table or file system" : "no known file system",
-                kFiles);
+    const bool whole_disk = volume.number == 0 && volume.name.empty();
+    return tell(whole_disk ? "no known partition table or file system" : "no known file system", kFiles);
   }
   const auto* kind = std::ranges::find(kKinds, volume.type, &Kind::type);
   if (kind != kKinds.end()) return kind->loss.empty() ? std::string() : tell(kind->what, kind->loss);

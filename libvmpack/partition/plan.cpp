@@ -185,6 +185,7 @@ std::vector<Stretch> stretches_of(const Layout& layout) {
   }
   std::vector<Stretch> all = untangle(std::move(logical), layout.image_bytes);
   std::vector<ByteRange> taken;
+  taken.reserve(all.size());
   for (const Stretch& stretch : all) taken.push_back(stretch.range);
   for (const Stretch& stretch : untangle(std::move(others), layout.image_bytes)) {
     for (const ByteRange& range : without({&stretch.range, 1}, taken)) {

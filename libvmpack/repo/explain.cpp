@@ -60,13 +60,17 @@ class OldTable {
                            OldFile{file.content, file.entry.size, file.entry.modified_ns});
   }
 
-  /// The position of the volume that a volume of the later build was: of its number, or else the only one
-  /// with files.
+  /// The position of the volume that a volume of the later build was: of its number and name, or else the
+  /// only one with files.
   [[nodiscard]] std::optional<std::size_t> match(const VolumeSummary& volume) const {
-    const auto same = std::ranges::find(manifest_.volumes, volume.number, &VolumeSummary::number);
-    if (same != manifest_.volumes.end()) return same - manifest_.volumes.begin();
-    if (std::ranges::count(manifest_.volumes, true, &VolumeSummary::inspected) != 1) return std::nullopt;
-    return std::ranges::find(manifest_.volumes, true, &VolumeSummary::inspected) - manifest_.volumes.begin();
+    const auto& volumes = manifest_.volumes;
+    const auto same = std::ranges::find_if(volumes, [&volume](const VolumeSummary& other) {
+      return other.number == volume.number && other.name == volume.name;
+    });
+    if (same != volumes.end()) return same - volumes.begin();
+    const auto has_files = [](const VolumeSummary& other) { return other.file_count > 0; };
+    if (std::ranges::count_if(volumes, has_files) != 1) return std::nullopt;
+    return std::ranges::find_if(volumes, has_files) - volumes.begin();
   }
 
   [[nodiscard]] OldFile* find(std::optional<std::size_t> volume, const std::string& path) {

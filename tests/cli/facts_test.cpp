@@ -55,8 +55,8 @@ TEST_CASE("every command tells its facts as JSON") {
   REQUIRE(seen.at("volumes").size() == 2);
   for (const OrderedJson& volume : seen.at("volumes")) {
     require_members(
-        volume, {"number", "offset", "bytes", "type", "partition_type", "label", "uuid", "inspected", "dirty",
-                 "file_count", "free_bytes", "warning", "largest_directories", "largest_files"});
+        volume, {"number", "name", "offset", "bytes", "type", "partition_type", "label", "uuid", "inspected",
+                 "dirty", "file_count", "free_bytes", "warning", "largest_directories", "largest_files"});
     CHECK(volume.at("label") == "sample");
     CHECK(volume.at("inspected") == true);
     CHECK(volume.at("dirty") == false);

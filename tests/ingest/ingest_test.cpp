@@ -10,6 +10,7 @@
 #include "libvmpack/read/image_reader.hpp"
 #include "libvmpack/read/restore.hpp"
 #include "libvmpack/repo/verify.hpp"
+#include "tests/support/fake_appliance.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/memory_source.hpp"
 #include "tests/support/random_bytes.hpp"
@@ -17,6 +18,7 @@
 #include "tests/support/temp_dir.hpp"
 
 using namespace vmpack;
+using vmpack::test::FakeAppliance;
 using vmpack::test::MemorySource;
 using vmpack::test::Random;
 
@@ -171,6 +173,95 @@ TEST_CASE("an empty image and one of zeros can be kept") {
     CHECK(repo.back(result.snapshot) == Bytes(size));
     CHECK(result.added.frames_new == 0);
   }
+}
+
+namespace {
+
+/// A known volume in the middle of the disk, and before it one that waits for the appliance.
+struct TwoVolumes {
+  Bytes image = make_image(20);
+  Layout known;
+  Layout complete;
+
+  TwoVolumes() {
+    known.image_bytes = kImage;
+    Volume late;
+    late.range = {kMiB, 8 * kMiB};
+    late.number = 1;
+    late.type = "xfs";
+    Volume early;
+    early.range = {10 * kMiB, 8 * kMiB};
+    early.number = 2;
+    early.type = "ext4";
+    early.inspected = true;
+    early.files = files_at(10 * kMiB);
+    known.volumes = {late, early};
+    complete = known;
+    complete.volumes[0].inspected = true;
+    complete.volumes[0].files = files_at(kMiB);
+    complete.volumes[0].free = {{8 * kMiB, kMiB}};
+    Volume logical;
+    logical.name = "a/b";
+    logical.range = {7 * kMiB, kMiB};
+    logical.pieces = {logical.range};
+    logical.inspected = true;
+    complete.volumes.push_back(logical);
+  }
+
+  static std::vector<FileEntry> files_at(std::uint64_t offset) {
+    std::vector<FileEntry> files;
+    for (std::uint64_t i = 0; i < 20; ++i) {
+      FileEntry& file = files.emplace_back();
+      file.path = fmt::format("/{:02}", i);
+      file.type = FileType::kRegular;
+      file.size = 50'000 + i;
+      file.extents = {{0, offset + i * 65536, file.size}};
+    }
+    return files;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("volumes that come later are packed along their files, and the image comes back") {
+  const TwoVolumes disk;
+  Repo repo;
+  FakeAppliance appliance(disk.complete);
+  MemorySource source(disk.image);
+  NoProgress progress;
+  const auto result =
+      ingest(repo.repository, source, disk.known, parse_reference_name("a:1"), {}, progress, &appliance);
+  CHECK(repo.back(result.snapshot) == disk.image);
+  REQUIRE(result.manifest.volumes.size() == 3);
+  CHECK(result.manifest.volumes[0].file_count == 20);
+  CHECK(result.manifest.volumes[0].inspected);
+  CHECK(result.manifest.volumes[1].file_count == 20);
+  CHECK(result.manifest.volumes[2].name == "a/b");
+  for (const VerifyFinding& finding : repo.check().damage) FAIL(finding.file << ": " << finding.what);
+}
+
+TEST_CASE("what a later volume calls free is left out when asked for, unless it is dirty") {
+  TwoVolumes disk;
+  Repo repo;
+  MemorySource source(disk.image);
+  NoProgress progress;
+  const IngestOptions options{.discard_free = true};
+  FakeAppliance appliance(disk.complete);
+  const auto result =
+      ingest(repo.repository, source, disk.known, parse_reference_name("a:1"), options, progress, &appliance);
+  const Bytes back = repo.back(result.snapshot);
+  CHECK(is_zero(ByteView(back).subspan(8 * kMiB, kMiB)));
+  Bytes expected = disk.image;
+  std::fill_n(expected.begin() + 8 * kMiB, kMiB, std::byte{0});
+  CHECK(back == expected);
+
+  disk.complete.volumes[0].dirty = true;
+  FakeAppliance dirty(disk.complete);
+  const Error error = test::error_of([&] {
+    (void)ingest(repo.repository, source, disk.known, parse_reference_name("a:2"), options, progress, &dirty);
+  });
+  CHECK(error.code() == ErrorCode::kRefused);
+  CHECK_FALSE(repo.repository->find(parse_reference_name("a:2")));
 }
 
 TEST_CASE("an existing reference is not moved unless asked") {

@@ -21,6 +21,7 @@ void check(const Layout& layout) {
     if (volume.range.length > 0) check_inside(volume.range.offset, volume.range.length);
     VMPACK_ASSERT(volume.range.offset >= covered);
     covered = volume.range.end();
+    for (const ByteRange& piece : volume.pieces) check_inside(piece.offset, piece.length);
     for (const ByteRange& free : volume.free) check_inside(free.offset, free.length);
     for (const FileEntry& entry : volume.files) {
       VMPACK_ASSERT(entry.path.starts_with('/'));
@@ -69,6 +70,8 @@ std::vector<Bytes> fuzz_seeds() {
   Volume facts;
   facts.type = "ext4";
   facts.block_bytes = 4096;
+  volume.piece({kRange.offset + 32 * kMiB, 8 * kMiB});
+  volume.piece(kRange);
   volume.file_system(facts, 2);
   FileEntry entry;
   entry.path = "/";

@@ -99,6 +99,24 @@ TEST_CASE("a volume's report is read as it was written, wherever it is cut") {
   }
 }
 
+TEST_CASE("pieces of a volume are read in its own order, and refused outside the image or its sectors") {
+  const std::vector<ByteRange> pieces = {{kRange.end() - 1024, 1024}, {kRange.offset, 512}};
+  const auto with = [](const std::vector<ByteRange>& told) {
+    return stream([&told](LayoutStreamWriter& out) {
+      for (const ByteRange& piece : told) out.piece(piece);
+      out.file_system({});
+      out.end(false);
+    });
+  };
+  CHECK(read(with(pieces)).pieces == pieces);
+  for (const ByteRange bad :
+       {ByteRange{kRange.offset - 512, 512}, ByteRange{kRange.end(), 512}, ByteRange{kRange.offset, 0},
+        ByteRange{kRange.offset, 511}, ByteRange{kRange.offset + 1, 512},
+        ByteRange{kRange.offset, UINT64_MAX - 511}}) {
+    CHECK(error_of([&] { static_cast<void>(read(with({bad}))); }).code() == ErrorCode::kDamaged);
+  }
+}
+
 TEST_CASE("the reader stops at the end of a stream and leaves the next one alone") {
   Bytes bytes = stream([](LayoutStreamWriter& out) { out.end(false); });
   const std::size_t first = bytes.size();

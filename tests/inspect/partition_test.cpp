@@ -96,6 +96,16 @@ TEST_CASE("a GPT of a disk with 4 KiB sectors is read") {
   REQUIRE(layout.volumes.size() == 1);
   CHECK(layout.volumes.front().range == ByteRange{256 * 4096, 8192 * 4096});
   CHECK(layout.volumes.front().inspected);
+
+  const auto sectors_of = [](const std::string& path) {
+    WarningKeeper warnings;
+    return sector_bytes_of(*open_source(path, {.format = "raw", .backing_root = {}}, warnings));
+  };
+  CHECK(sectors_of(disk) == 4096);
+  std::filesystem::resize_file(disk, 64 * kMiB + kSectorBytes);
+  CHECK(sectors_of(disk) == kSectorBytes);
+  std::filesystem::resize_file(disk, kSectorBytes);
+  CHECK(sectors_of(disk) == kSectorBytes);
 }
 
 TEST_CASE("a GPT whose first copy is gone is read from its backup") {

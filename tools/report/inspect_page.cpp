@@ -62,6 +62,7 @@ std::vector<ObjectClass> present_classes(const ImageFacts& facts) {
 
 std::string volume_name(const Volume& volume) {
   const std::string type = volume.type.empty() ? "unknown" : html_text(volume.type);
+  if (!volume.name.empty()) return fmt::format("{} {}", html_text(volume.name), type);
   return volume.number == 0 ? type : fmt::format("{} {}", volume.number, type);
 }
 

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <thread>
 
-#include "libvmpack/inspect/os_facts.hpp"
+#include "libvmpack/inspect/appliance_session.hpp"
 #include "tests/inspect/sample_disk.hpp"
 #include "tests/support/files.hpp"
 
@@ -19,11 +19,11 @@ namespace {
 constexpr auto kSoon = std::chrono::seconds(20);
 constexpr auto kNap = std::chrono::milliseconds(10);
 
-/// A script in the place of vmpack-os-helper; caches of this test's own.
+/// A script in the place of vmpack-appliance-helper; caches of this test's own.
 class FakeHelper {
  public:
   explicit FakeHelper(const std::string& script) {
-    const std::string path = folder_ / "vmpack-os-helper";
+    const std::string path = folder_ / "vmpack-appliance-helper";
     write_file(path, "#!/bin/sh\n" + script + "\n");
     std::filesystem::permissions(path, std::filesystem::perms(0755));
     ::setenv("VMPACK_HELPER_DIR", folder_.path().c_str(), 1);
@@ -55,8 +55,8 @@ bool ends_soon(const Bytes& pid) {
   return false;
 }
 
-OsInspection::Result look(std::chrono::seconds time_max = kSoon) {
-  return OsInspection::start({.raw_path = "/image"}, time_max)->wait();
+ApplianceSession::Facts look(std::chrono::seconds time_max = kSoon) {
+  return ApplianceSession::start({.raw_path = "/image"}, kSectorBytes, time_max)->facts();
 }
 
 }  // namespace
@@ -66,7 +66,7 @@ TEST_CASE("what the helper prints comes back, sorted and safe to show") {
       R"(printf 'launched\n{"systems":[{"root":"/dev/sda1","type":"linux","distribution":"debian","product_name":"D\\u001b",'
 printf '"version":"12","architecture":"x86_64","hostname":"h","package_format":"deb","packages":['
 printf '{"name":"z","version":"1","architecture":"all"},{"name":"a","version":"2","architecture":"all"}]}]}')");
-  const OsInspection::Result result = look();
+  const ApplianceSession::Facts result = look();
   CHECK(result.failure.empty());
   REQUIRE(result.facts.systems.size() == 1);
   CHECK(result.facts.systems.front().product_name.find('\x1b') == std::string::npos);
@@ -91,11 +91,12 @@ TEST_CASE("a helper that takes too long is stopped, and what it started too") {
   CHECK(ends_soon(read_file(helper / "pid")));
 }
 
-TEST_CASE("an inspection that nobody waits for ends with its object") {
+TEST_CASE("a session that nobody waits for ends with its object") {
   const FakeHelper helper("sleep 1000 & echo $! > ${0%/*}/pid; wait");
   const auto start = std::chrono::steady_clock::now();
   {
-    const auto inspection = OsInspection::start({.raw_path = "/image"}, std::chrono::seconds(1000));
+    const auto session =
+        ApplianceSession::start({.raw_path = "/image"}, kSectorBytes, std::chrono::seconds(1000));
     while (!std::filesystem::exists(helper / "pid"))
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -115,8 +116,9 @@ printf 'launched\n{"systems":[]}')");
 
 TEST_CASE("an image that libguestfs cannot reach is a failure, not an exception") {
   const FakeHelper helper("exit 0");
-  CHECK_FALSE(OsInspection::start({}, kSoon)->wait().failure.empty());
-  CHECK_FALSE(OsInspection::start({.nbd_uri = "nbds://host/x"}, kSoon)->wait().failure.empty());
+  CHECK_FALSE(ApplianceSession::start({}, kSectorBytes, kSoon)->facts().failure.empty());
+  CHECK_FALSE(
+      ApplianceSession::start({.nbd_uri = "nbds://host/x"}, kSectorBytes, kSoon)->facts().failure.empty());
 }
 
 TEST_CASE("a real appliance reads a Debian root file system") {
@@ -136,8 +138,9 @@ TEST_CASE("a real appliance reads a Debian root file system") {
   write_file(tree + "/var/lib/dpkg/status",
              "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n\n");
   make_file_system(folder / "image", tree, 64 * kMiB, {"-t", "ext4"});
-  const OsInspection::Result result =
-      OsInspection::start({.raw_path = folder / "image"}, std::chrono::seconds(500))->wait();
+  const ApplianceSession::Facts result =
+      ApplianceSession::start({.raw_path = folder / "image"}, kSectorBytes, std::chrono::seconds(500))
+          ->facts();
   CHECK(result.failure == "");
   REQUIRE(result.facts.systems.size() == 1);
   const OperatingSystem& system = result.facts.systems.front();
