@@ -26,7 +26,8 @@ OUT is a raw image, or a compressed qcow2 if its name ends in .qcow2. It appears
 Options:
   --size SIZE        size of the disk, e.g. 4G (3G, dev 4G)
   --table gpt|mbr    partition table (gpt)
-  --fs ext4          root file system (ext4, the only one so far)
+  --fs KIND          where the root file system is: ext4 (default), xfs or btrfs (in a subvolume) in a partition, or
+                     lvm (ext4 in a logical volume, beside one for swap)
   --seed TEXT        makes the disk's, file system's and machine's identifiers depend on TEXT and ROLE alone
   --keep-log FILE    keeps the installation's output
 
@@ -72,7 +73,7 @@ parse_arguments() {
 check_arguments() {
   [[ " $roles " == *" $role "* ]] || wrong_usage "no role '$role'; there are: $roles"
   [[ $table == gpt || $table == mbr ]] || wrong_usage "no partition table '$table'; there are: gpt mbr"
-  [[ $fs == ext4 ]] || wrong_usage "no root file system '$fs' yet; there is: ext4"
+  [[ $fs =~ ^(ext4|xfs|btrfs|lvm)$ ]] || wrong_usage "no root file system '$fs'; there are: ext4 xfs btrfs lvm"
   case $role in dev) : "${size:=4G}" ;; *) : "${size:=3G}" ;; esac
   disk_bytes=$(numfmt --from=iec "$size" 2>/dev/null) || wrong_usage "'$size' is not a size such as 3G"
   ((disk_bytes >= 2 << 30)) || wrong_usage "$size is too small; no role fits in less than 2G"
@@ -92,7 +93,7 @@ prepare_work() {
   suffix=${out##*.}
   work=$(mktemp -d -p "$(dirname "$out")" .build-image.XXXXXX)
   disk=$work/disk.raw root=$work/root log=$work/log
-  installer=
+  installer='' loop=''
   mkdir "$root"
   trap clean_up EXIT
   trap 'exit 130' INT
@@ -107,6 +108,7 @@ clean_up() {
     wait "$installer" 2>/dev/null || true
   fi
   mountpoint -q "$root" && { umount -R "$root" || umount -R -l "$root"; }
+  [[ -z $loop ]] || losetup -d "$loop"
   if [[ -s $log ]]; then
     [[ -n $keep_log ]] && cp "$log" "$keep_log"
     ((status == 0 || status > 128)) || { echo "build-image: failed; the end of the installation's output:"; tail -n 25 "$log"; } >&2
@@ -140,6 +142,10 @@ LIST
 
 role_packages() {
   base_packages
+  case $fs in
+    btrfs) echo btrfs-progs ;;
+    lvm) echo lvm2 ;;
+  esac
   case $role in
     base | next) ;;
     base-rebuilt) echo tree pv ncdu iperf3 ;;
@@ -201,7 +207,7 @@ partition_disk() {
 label: gpt
 label-id: $(uuid disk)
 start=$core_lba, size=$core_sectors, type=21686148-6449-6E6F-744E-656564454649, uuid=$(uuid core), name=bios
-start=$root_lba, size=$root_sectors, type=L, uuid=$(uuid root-partition), name=root
+start=$root_lba, size=$root_sectors, type=$([[ $fs == lvm ]] && echo V || echo L), uuid=$(uuid root-partition), name=root
 TABLE
   else
     core_lba=1 core_sectors=2047 root_lba=2048
@@ -209,17 +215,72 @@ TABLE
     sfdisk -q "$disk" >>"$log" 2>&1 <<TABLE
 label: dos
 label-id: 0x$(uuid disk | head -c 8)
-start=$root_lba, size=$root_sectors, type=83, bootable
+start=$root_lba, size=$root_sectors, type=$([[ $fs == lvm ]] && echo V || echo L), bootable
 TABLE
   fi
+}
+
+# attach_loop OFFSET BYTES: that part of the disk as the block device $loop, until detach_loop or its last unmount.
+attach_loop() {
+  loop=$(losetup --find --show --offset "$1" --sizelimit "$2" "$disk")
+}
+
+detach_loop() {
+  losetup -d "$loop"
+  loop=''
 }
 
 # Nothing is discarded, here or later: what a build deletes stays on the disk, as it does in real images.
 make_root() {
   root_uuid=$(uuid root)
-  mke2fs -q -t ext4 -L root -U "$root_uuid" -m 1 -O '^metadata_csum_seed,^orphan_file' \
-    -E "offset=$((root_lba * 512)),nodiscard,hash_seed=$(uuid hash)" "$disk" "$((root_sectors / 2))k" >>"$log" 2>&1
-  mount -o "loop,offset=$((root_lba * 512)),sizelimit=$((root_sectors * 512)),nodiscard,barrier=0" "$disk" "$root"
+  root_offset=$((root_lba * 512)) root_bytes=$((root_sectors * 512))
+  kernel_root=UUID=$root_uuid fs_type=$fs boot_prefix=''
+  [[ $fs != lvm ]] || make_logical_volumes
+  attach_loop "$root_offset" "$root_bytes"
+  case $fs in
+    ext4 | lvm)
+      fs_type=ext4
+      mke2fs -q -t ext4 -L root -U "$root_uuid" -m 1 -O '^metadata_csum_seed,^orphan_file' \
+        -E "nodiscard,hash_seed=$(uuid hash)" "$loop"
+      mount -o nodiscard,barrier=0 "$loop" "$root"
+      ;;
+    xfs)
+      mkfs.xfs -q -K -L root -m "uuid=$root_uuid" "$loop"
+      mount -o nodiscard,nouuid "$loop" "$root"
+      ;;
+    btrfs)
+      boot_prefix=/@rootfs
+      mkfs.btrfs -q -K -L root -U "$root_uuid" "$loop"
+      mount -o nodiscard,nobarrier "$loop" "$root"
+      btrfs -q subvolume create "$root$boot_prefix"
+      umount "$root"
+      mount -o "nodiscard,nobarrier,subvol=$boot_prefix" "$loop" "$root"
+      ;;
+  esac >>"$log" 2>&1
+  detach_loop
+}
+
+# A group with a logical volume for the root, one for swap, and some room. This machine's kernel may know no logical
+# volumes: they are only written down, and the root is mounted where it comes to lie.
+make_logical_volumes() {
+  local config extent=$((4 << 20)) swap=$((64 << 20)) pe_start
+  attach_loop "$root_offset" "$root_bytes"
+  config="devices { filter=[\"a|^$loop\$|\",\"r|.*|\"] use_devicesfile=0 } activation { udev_sync=0 udev_rules=0 }
+    backup { backup=0 archive=0 }"
+  root_bytes=$(((root_bytes / extent - 9) * extent - swap))
+  {
+    pvcreate --config "$config" -y -u "$(uuid pv)" --norestorefile "$loop"
+    vgcreate --config "$config" -y -s "${extent}b" sample "$loop"
+    lvcreate --config "$config" -y -an -Zn -Wn --driverloaded n -n root -L "${root_bytes}b" sample
+    lvcreate --config "$config" -y -an -Zn -Wn --driverloaded n -n swap -L "${swap}b" sample
+    pe_start=$(pvs --config "$config" --noheadings --nosuffix --units b -o pe_start "$loop")
+  } >>"$log" 2>&1
+  detach_loop
+  root_offset=$((root_offset + pe_start))
+  attach_loop "$((root_offset + root_bytes))" "$swap"
+  mkswap -q -L swap -U "$(uuid swap)" "$loop"
+  detach_loop
+  kernel_root=/dev/mapper/sample-root
 }
 
 # Puts the archives that the role's last build used (or else base's) where apt looks for them.
@@ -287,6 +348,18 @@ in_image() {
   LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" "$@" >>"$log" 2>&1 </dev/null
 }
 
+make_fstab() {
+  case $fs in
+    ext4) echo "$kernel_root / ext4 errors=remount-ro 0 1" ;;
+    xfs) echo "$kernel_root / xfs defaults 0 0" ;;
+    btrfs) echo "$kernel_root / btrfs subvol=$boot_prefix 0 0" ;;
+    lvm)
+      echo "$kernel_root / ext4 errors=remount-ro 0 1"
+      echo '/dev/mapper/sample-swap none swap sw 0 0'
+      ;;
+  esac
+}
+
 configure_system() {
   # What this machine's own network looks like does not belong in an image, least of all a password of its sources.
   rm -f "$root"/etc/apt/sources.list.d/0000sources.list
@@ -295,7 +368,7 @@ configure_system() {
   uuid machine | tr -d - >"$root/etc/machine-id"
   echo "$role" >"$root/etc/hostname"
   printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost ip6-localhost\n' "$role" >"$root/etc/hosts"
-  echo "UUID=$root_uuid / ext4 errors=remount-ro 0 1" >"$root/etc/fstab"
+  make_fstab >"$root/etc/fstab"
   printf '[Match]\nName=en*\n\n[Network]\nDHCP=yes\n' >"$root/etc/systemd/network/80-dhcp.network"
   # On an emulated CPU of a busy machine a device can take minutes to appear, and without ttyS0 there is no login.
   mkdir -p "$root/etc/systemd/system.conf.d"
@@ -334,8 +407,14 @@ fill_database() {
 
 # Builds the boot loader without grub-install, which would need a kernel that reads partition tables.
 install_boot_loader() {
-  local modules='biosdisk part_gpt part_msdos ext2 search search_fs_uuid configfile normal linux serial terminal gzio
-                 echo test ls cat reboot'
+  local modules='biosdisk part_gpt part_msdos search search_fs_uuid configfile normal linux serial terminal gzio
+                 echo test ls cat reboot' flags=''
+  case $fs in
+    ext4) modules+=' ext2' ;;
+    lvm) modules+=' ext2 lvm' ;;
+    xfs) modules+=' xfs' ;;
+    btrfs) modules+=' btrfs' flags=" rootflags=subvol=$boot_prefix" ;;
+  esac
   mkdir -p "$root/boot/grub"
   cat >"$root/boot/grub/grub.cfg" <<GRUB
 serial --unit=0 --speed=115200
@@ -343,13 +422,13 @@ terminal_input console serial
 terminal_output console serial
 set timeout=0
 menuentry 'Debian' {
-  linux /vmlinuz root=UUID=$root_uuid ro console=tty0 console=ttyS0,115200 quiet
-  initrd /initrd.img
+  linux $boot_prefix/vmlinuz root=$kernel_root ro$flags console=tty0 console=ttyS0,115200 quiet
+  initrd $boot_prefix/initrd.img
 }
 GRUB
   cat >"$work/early.cfg" <<GRUB
 search.fs_uuid $root_uuid root
-set prefix=(\$root)/boot/grub
+set prefix=(\$root)$boot_prefix/boot/grub
 GRUB
   # shellcheck disable=SC2086 # a list of words
   grub-mkimage -O i386-pc -c "$work/early.cfg" -p /boot/grub -o "$work/core.img" $modules
@@ -372,7 +451,13 @@ write_u64() {
 
 finish_root() {
   umount -R "$root"
-  e2fsck -fn "$disk?offset=$((root_lba * 512))" >>"$log" 2>&1 || die 'the root file system is not clean'
+  attach_loop "$root_offset" "$root_bytes"
+  case $fs_type in
+    ext4) e2fsck -fn "$loop" ;;
+    xfs) xfs_repair -n "$loop" ;;
+    btrfs) btrfs check --readonly "$loop" ;;
+  esac >>"$log" 2>&1 || die 'the root file system is not clean'
+  detach_loop
 }
 
 publish() {
