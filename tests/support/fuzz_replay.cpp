@@ -6,10 +6,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <span>
 #include <string>
 
 #include "tests/support/files.hpp"
@@ -80,7 +82,9 @@ Bytes mutate(const Bytes& input, std::uint64_t seed) {
         static constexpr std::array<std::uint64_t, 8> kWild = {
             0, 1, 0x7f, 0x7fffffff, 0x80000000, 0xffffffff, 0x7fffffffffffffff, 0xffffffffffffffff};
         const std::uint64_t value = kWild[random.below(kWild.size())];
-        std::memcpy(bytes.data() + at, &value, std::min(sizeof(value), bytes.size() - at));
+        const auto wild =
+            std::as_bytes(std::span(&value, 1)).first(std::min(sizeof(value), bytes.size() - at));
+        std::ranges::copy(wild, here);
         break;
       }
       case 2:
