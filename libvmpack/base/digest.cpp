@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 
 #include "libvmpack/base/error.hpp"
+#include "libvmpack/base/sha256_lanes.hpp"
 
 namespace vmpack {
 namespace {
@@ -72,6 +73,15 @@ Digest sha256(ByteView bytes) {
   static thread_local Sha256 hasher;
   hasher.update(bytes);
   return hasher.finish();
+}
+
+void sha256_each(std::span<const ByteView> inputs, std::span<Digest> digests) {
+  VMPACK_ASSERT(inputs.size() == digests.size());
+  if (has_sha256_lanes()) {
+    sha256_in_lanes(inputs, digests);
+    return;
+  }
+  for (std::size_t i = 0; i < inputs.size(); ++i) digests[i] = sha256(inputs[i]);
 }
 
 }  // namespace vmpack

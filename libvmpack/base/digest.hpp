@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -57,6 +58,10 @@ struct DigestHash {
 
 /// SHA-256 of one run of bytes. Any thread; uses the processor's own instructions.
 [[nodiscard]] Digest sha256(ByteView bytes);
+
+/// SHA-256 of each of `inputs`, into as many `digests`. Any thread. On processors with SHA instructions about
+/// twice as fast as one by one.
+void sha256_each(std::span<const ByteView> inputs, std::span<Digest> digests);
 
 /// SHA-256 of bytes that come in pieces. Not for use by two threads at once.
 class Sha256 {

@@ -93,22 +93,25 @@ CutParameters cut_parameters(ObjectClass object_class, const RepositoryParameter
           parameters.cut_bytes_max / finer};
 }
 
-/// Cuts one part's content. Files keep their zeros (the same file gives the same objects, however it lies on
-/// a disk); elsewhere blocks of zeros are left out before cutting.
+/// Cuts one part's content into objects that have no digest yet. Files keep their zeros (the same file gives
+/// the same objects, however it lies on a disk); elsewhere blocks of zeros are left out before cutting.
 class PartCutter {
  public:
-  PartCutter(const Part& part, std::uint32_t number, ByteView content, const RepositoryParameters& parameters)
+  /// Adds to `objects`.
+  PartCutter(const Part& part, std::uint32_t number, ByteView content, const RepositoryParameters& parameters,
+             std::vector<CutObject>& objects)
       : part_(part),
         number_(number),
         content_(content.first(part.bytes)),
         slack_(content.subspan(part.bytes)),
-        parameters_(cut_parameters(part.object_class, parameters)) {}
+        parameters_(cut_parameters(part.object_class, parameters)),
+        objects_(objects) {}
 
-  std::vector<CutObject> cut() {
+  void cut() {
     if (part_.file != Part::kNoFile) {
       cut_run(0, content_.size());
       if (!is_zero(slack_)) add_slack_sector();
-      return std::move(objects_);
+      return;
     }
     for (std::uint64_t at = 0; at < content_.size();) {
       const std::uint64_t end = std::min<std::uint64_t>(at + kBlockBytes, content_.size());
@@ -122,7 +125,6 @@ class PartCutter {
       cut_run(at, stop);
       at = stop;
     }
-    return std::move(objects_);
   }
 
  private:
@@ -144,7 +146,6 @@ class PartCutter {
   void add(std::uint64_t at, ByteView bytes) {
     CutObject object;
     object.zero = is_zero(bytes);
-    object.digest = ObjectDigest(sha256(bytes));
     object.part = number_;
     object.part_offset = at;
     object.bytes = static_cast<std::uint32_t>(bytes.size());
@@ -164,8 +165,33 @@ class PartCutter {
   ByteView content_;
   ByteView slack_;
   CutParameters parameters_;
-  std::vector<CutObject> objects_;
+  std::vector<CutObject>& objects_;
 };
+
+/// Where groups of parts begin: each a task of its own, with enough objects in it to hash several at once,
+/// and short enough to be in the processor's cache when it is hashed.
+std::vector<std::size_t> group_parts(std::span<const Part> parts) {
+  constexpr std::uint64_t kGroupBytes = 512 * kKiB;
+  std::vector<std::size_t> starts;
+  std::uint64_t bytes = kGroupBytes;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (bytes >= kGroupBytes) {
+      starts.push_back(i);
+      bytes = 0;
+    }
+    bytes += sectors_of(parts[i]);
+  }
+  return starts;
+}
+
+void hash(const Window& window, std::span<CutObject> objects) {
+  std::vector<ByteView> bytes;
+  bytes.reserve(objects.size());
+  for (const CutObject& object : objects) bytes.push_back(window.object_bytes(object));
+  std::vector<Digest> digests(objects.size());
+  sha256_each(bytes, digests);
+  for (std::size_t i = 0; i < objects.size(); ++i) objects[i].digest = ObjectDigest(digests[i]);
+}
 
 }  // namespace
 
@@ -198,10 +224,15 @@ Window read_window(Source& source, std::span<const Part> parts, BufferPool& buff
 }
 
 void cut_window(Window& window, const RepositoryParameters& parameters) {
-  std::vector<std::vector<CutObject>> cut(window.parts.size());
-  tbb::parallel_for(std::size_t{0}, window.parts.size(), [&](std::size_t i) {
-    const ByteView content = window.content.subspan(window.part_starts[i], sectors_of(window.parts[i]));
-    cut[i] = PartCutter(window.parts[i], static_cast<std::uint32_t>(i), content, parameters).cut();
+  const std::vector<std::size_t> starts = group_parts(window.parts);
+  std::vector<std::vector<CutObject>> cut(starts.size());
+  tbb::parallel_for(std::size_t{0}, starts.size(), [&](std::size_t group) {
+    const std::size_t end = group + 1 < starts.size() ? starts[group + 1] : window.parts.size();
+    for (std::size_t i = starts[group]; i < end; ++i) {
+      const ByteView content = window.content.subspan(window.part_starts[i], sectors_of(window.parts[i]));
+      PartCutter(window.parts[i], static_cast<std::uint32_t>(i), content, parameters, cut[group]).cut();
+    }
+    hash(window, cut[group]);
   });
   for (const auto& objects : cut) window.objects.insert(window.objects.end(), objects.begin(), objects.end());
 }

@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -52,6 +53,24 @@ TEST_CASE("threads hash at the same time without disturbing each other") {
   }
   for (auto& thread : threads) thread.join();
   CHECK(wrong == std::vector<int>(4, 0));
+}
+
+TEST_CASE("many at once give what one by one gives, whatever their number and lengths") {
+  const Bytes bytes = test::random_bytes(2, 70'000);
+  std::vector<std::vector<std::size_t>> cases{{}, {0}, {0, 0, 0}, {1, 70'000}, {70'000, 64, 64, 0, 129, 3}};
+  // Every length around the ends of blocks and of the padding.
+  std::vector<std::size_t> all(300);
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  cases.push_back(all);
+  for (const std::vector<std::size_t>& lengths : cases) {
+    std::vector<ByteView> inputs;
+    for (std::size_t i = 0; i < lengths.size(); ++i) {
+      inputs.push_back(ByteView(bytes).subspan(lengths[i] == bytes.size() ? 0 : i, lengths[i]));
+    }
+    std::vector<Digest> digests(inputs.size());
+    sha256_each(inputs, digests);
+    for (std::size_t i = 0; i < inputs.size(); ++i) CHECK(digests[i] == sha256(inputs[i]));
+  }
 }
 
 TEST_CASE("a digest goes to hexadecimal and back, and nothing else is one") {
