@@ -105,6 +105,7 @@ class PartCutter {
         content_(content.first(part.bytes)),
         slack_(content.subspan(part.bytes)),
         parameters_(cut_parameters(part.object_class, parameters)),
+        fixed_bytes_(policy_of(part.object_class).fixed_bytes),
         objects_(objects) {}
 
   void cut() {
@@ -136,7 +137,9 @@ class PartCutter {
     while (at < end) {
       const ByteView rest = content_.subspan(at, end - at);
       std::uint64_t length = rest.size();
-      if (part_.cutting == Cutting::kFixed) length = std::min<std::uint64_t>(length, kBlockBytes);
+      if (part_.cutting == Cutting::kFixed) {
+        length = std::min<std::uint64_t>(length, fixed_bytes_ - at % fixed_bytes_);
+      }
       if (part_.cutting == Cutting::kContentDefined) length = content_defined_cut(rest, parameters_);
       add(at, rest.first(length));
       at += length;
@@ -165,6 +168,7 @@ class PartCutter {
   ByteView content_;
   ByteView slack_;
   CutParameters parameters_;
+  std::uint64_t fixed_bytes_;
   std::vector<CutObject>& objects_;
 };
 

@@ -20,8 +20,10 @@ constexpr auto kText = std::to_array<std::string_view>(
      "py",       "rb",     "rs",       "rst",     "rules", "service", "sh",  "sql",  "svg",
      "tex",      "toml",   "ts",       "txt",     "xml",   "yaml",    "yml", "list", "md5sums",
      "triggers", "shlibs", "postinst", "preinst", "prerm", "postrm"});
-constexpr auto kDatabase = std::to_array<std::string_view>(
-    {"db", "db3", "frm", "ibd", "ldb", "mdb", "myd", "myi", "sqlite", "sqlite3", "wal"});
+/// And disk images: what is overwritten in place.
+constexpr auto kDatabase =
+    std::to_array<std::string_view>({"db", "db3", "frm", "ibd", "img", "ldb", "mdb", "myd", "myi", "qcow2",
+                                     "raw", "sqlite", "sqlite3", "vdi", "vhd", "vhdx", "vmdk", "wal"});
 constexpr auto kDatabaseFolders =
     std::to_array<std::string_view>({"/var/lib/mysql/", "/var/lib/postgresql/", "/var/lib/redis/"});
 constexpr auto kExecutable =

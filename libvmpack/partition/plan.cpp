@@ -31,7 +31,7 @@ class FilePartBuilder {
                   std::uint32_t whole_bytes_max)
       : file_(file) {
     proto_.object_class = classify_file(file);
-    proto_.cutting = file.size <= whole_bytes_max ? Cutting::kWhole : Cutting::kContentDefined;
+    proto_.cutting = file.size <= whole_bytes_max ? Cutting::kWhole : policy_of(proto_.object_class).cutting;
     proto_.volume = volume;
     proto_.file = number;
   }

@@ -5,14 +5,16 @@
 #include <cstdint>
 
 #include "libvmpack/base/object_class.hpp"
+#include "libvmpack/base/units.hpp"
 #include "libvmpack/partition/cutter.hpp"
 
 namespace vmpack {
 
 struct ClassPolicy {
-  /// Of runs of the disk that belong to no file. Files are whole where they are small, and cut by content
-  /// where not.
+  /// Of files that are too large to be one object, and of runs of the disk that belong to no file.
   Cutting cutting = Cutting::kContentDefined;
+  /// Objects of fixed size end at multiples of this.
+  std::uint32_t fixed_bytes = 16 * kKiB;
   /// Content-defined objects are this many times smaller than the repository's parameters say.
   std::uint32_t finer = 1;
   /// zstd's level is at most this, whatever the user asks for.
@@ -22,6 +24,6 @@ struct ClassPolicy {
 };
 
 /// docs/decisions/0005-cutting.md and 0007-delta-frames.md give the measurements.
-[[nodiscard]] const ClassPolicy& policy_of(ObjectClass object_class);
+[[nodiscard]] ClassPolicy policy_of(ObjectClass object_class);
 
 }  // namespace vmpack
