@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Whole-process times of storing an image, storing a fresh copy of it, and restoring it, for vmpack and its peers.
+"""Whole-process times of storing an image, a fresh copy of it and a rebuild of it, and of restoring it, for vmpack and
+its peers.
 
 All tools take their turn in every run, so that a machine that slows down slows all of them. Of each figure the
 median over the runs is told; ratios are medians of the ratios run by run. Memory is the largest sum, over the run, of
@@ -16,6 +17,9 @@ import subprocess
 import tempfile
 import threading
 import time
+
+
+TIMES = ("first", "copy", "rebuild", "restore")
 
 
 class Peer:
@@ -128,7 +132,7 @@ def size_of(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def measure(peer, image, copy, work, watch_memory):
+def measure(peer, images, work, watch_memory):
     place = work / "place"
     out = work / "out"
     place.mkdir()
@@ -136,14 +140,13 @@ def measure(peer, image, copy, work, watch_memory):
     env = {key: value.format(**names) for key, value in peer.env.items()}
     figures = {}
     run(peer.init(**names), env)
-    first = run(peer.store(image=image, turn=1, **names), env, watch_memory)
-    figures["first"] = first[0]
-    figures["size"] = size_of(place)
-    again = run(peer.store(image=copy, turn=2, **names), env, watch_memory)
-    figures["again"] = again[0]
-    restored = run(peer.restore(**names), env, watch_memory)
-    figures["restore"] = restored[0]
-    figures["memory"] = max(first[1], again[1], restored[1])
+    peaks = []
+    for turn, (key, image) in enumerate(images.items(), start=1):
+        figures[key], peak = run(peer.store(image=image, turn=turn, **names), env, watch_memory)
+        peaks.append(peak)
+        figures.setdefault("size", size_of(place))
+    figures["restore"], peak = run(peer.restore(**names), env, watch_memory)
+    figures["memory"] = max(*peaks, peak)
     shutil.rmtree(place)
     if out.is_dir():
         shutil.rmtree(out)
@@ -168,12 +171,12 @@ def table(results, image, runs):
         "medians. Whole processes, warm page cache; `×` is how many times longer than vmpack, median of the ratios "
         "run by run. Memory: largest sum over all of a command's processes, in runs of its own.",
         "",
-        "| tool | first, s | × | fresh copy, s | × | restore, s | × | stored, MB | memory, MB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| tool | first, s | × | fresh copy, s | × | rebuild, s | × | restore, s | × | stored, MB | memory, MB |",
+        "| --- |" + " --- |" * 10,
     ]
     for name in results:
         cells = [name]
-        for key in ("first", "again", "restore"):
+        for key in TIMES:
             cells += [f"{median(name, key):.2f}", f"{ratio(name, key):.2f}"]
         cells += [f"{median(name, 'size') / 1e6:.0f}", f"{max(f.get('memory', 0) for f in results[name]) / 1e6:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -185,6 +188,7 @@ def main():
     parser.add_argument("--vmpack", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("image")
+    parser.add_argument("rebuild", help="the image built once more")
     parser.add_argument("runs", nargs="?", type=int, default=5)
     options = parser.parse_args()
     image = os.path.abspath(options.image)
@@ -194,13 +198,14 @@ def main():
         work = pathlib.Path(folder)
         copy = work / "copy.raw"
         subprocess.run(["cp", "--sparse=always", image, copy], check=True)
-        memory = {peer.name: measure(peer, image, copy, work, True)["memory"] for peer in everyone}  # also a warm-up
+        images = {"first": image, "copy": copy, "rebuild": os.path.abspath(options.rebuild)}
+        memory = {peer.name: measure(peer, images, work, True)["memory"] for peer in everyone}  # also a warm-up
         for turn in range(options.runs):
             for peer in everyone:
-                figures = measure(peer, image, copy, work, False)
+                figures = measure(peer, images, work, False)
                 figures["memory"] = memory[peer.name]
                 results[peer.name].append(figures)
-                print(f"run {turn + 1}: {peer.name}: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items() if k in ("first", "again", "restore")), flush=True)
+                print(f"run {turn + 1}: {peer.name}: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items() if k in TIMES), flush=True)
     text = table(results, image, options.runs)
     pathlib.Path(options.out).write_text(text)
     print(text)

@@ -3,12 +3,13 @@
 """What storing a family of images takes, for vmpack and its peers: bytes that each image added, and objects.
 
 The images are stored one after the other in the order given, into one repository of each tool. Sizes are of all files
-of the repository.
+of the repository. A second table shows what one role adds on other file systems, to a repository that has it on the first.
 """
 import argparse
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import time
@@ -34,10 +35,12 @@ class Vmpack:
 
     def store(self, folder, image):
         """Stores `image`; returns the number of objects that were new. Roles are names: a rebuild is another tag."""
+        return self.facts(folder, image)["objects_new"]
+
+    def facts(self, folder, image):
         role = image.stem.removesuffix("-rebuilt")
-        facts = run([self.program, "ingest", "--json", "--no-os", *self.options, "--repo", folder, image,
-                     f"{role}:{image.stem}"])
-        return json.loads(facts)["objects_new"]
+        return json.loads(run([self.program, "ingest", "--json", *self.options, "--repo", folder, image,
+                               f"{role}:{image.stem}"]))
 
 
 class Restic:
@@ -101,16 +104,41 @@ def table(results, images):
     return "\n".join(lines) + "\n"
 
 
+def file_systems_table(program, images, folder):
+    """What the role of the first image adds from each of the others, each to a repository that has the first."""
+    peer = Vmpack(program, "vmpack --discard-free", ["--discard-free"])
+    peer.init(folder / "first")
+    first = peer.facts(folder / "first", images[0])
+    lines = [
+        "",
+        f"The same role on other file systems, after `{images[0].stem}` ({first['data_bytes'] / 1e6:.0f} MB of data, "
+        f"{first['stored_bytes'] / 1e6:.0f} MB stored), with `--discard-free`:",
+        "",
+        "| image | data MB | new before compression, MB | of the data | stored, MB | new objects |",
+        "| --- |" + " --- |" * 5,
+    ]
+    for image in images[1:]:
+        shutil.copytree(folder / "first", folder / image.stem)
+        facts = peer.facts(folder / image.stem, image)
+        lines.append(f"| {image.stem} | {facts['data_bytes'] / 1e6:.0f} | {facts['bytes_new'] / 1e6:.0f} | "
+                     f"{100 * facts['bytes_new'] / facts['data_bytes']:.1f} % | {facts['stored_bytes'] / 1e6:.1f} | "
+                     f"{facts['objects_new'] / 1e3:.1f} k |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vmpack", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--file-systems", nargs="*", type=pathlib.Path, default=[], metavar="IMAGE",
+                        help="one role on several file systems, for the second table")
     parser.add_argument("images", nargs="+", type=pathlib.Path)
     options = parser.parse_args()
     program = os.path.abspath(options.vmpack)
     peers = [
-        Vmpack(program, "vmpack", []),
-        Vmpack(program, "vmpack --discard-free", ["--discard-free"]),
+        Vmpack(program, "vmpack", ["--no-os"]),
+        Vmpack(program, "vmpack --discard-free", ["--no-os", "--discard-free"]),
         Restic(),
         Borg("borg, fixed 64 KiB", "fixed,65536"),
         Borg("borg, fixed 4 MiB", "fixed,4194304"),
@@ -119,7 +147,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="vmpack-family-", dir=os.environ.get("TMPDIR", "/var/tmp")) as work:
         for number, peer in enumerate(peers):
             results[peer.name] = measure(peer, options.images, pathlib.Path(work) / str(number))
-    text = table(results, options.images)
+        text = table(results, options.images)
+        if options.file_systems:
+            text += file_systems_table(program, options.file_systems, pathlib.Path(work))
     pathlib.Path(options.out).write_text(text)
     print(text)
 
