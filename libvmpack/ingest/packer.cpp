@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "libvmpack/base/error.hpp"
+#include "libvmpack/base/limits.hpp"
 #include "libvmpack/partition/policy.hpp"
 
 namespace vmpack {
@@ -14,7 +15,9 @@ namespace {
 /// Less than this is smaller in a frame with its likes than in one of its own.
 constexpr std::uint64_t kDeltaFrameBytesMin = 8 * kKiB;
 /// Delta frames are few, and gain most from a higher level.
-constexpr int kDeltaLevelMin = 3;
+constexpr int kDeltaLevelMin = 4;
+/// Nodes of maps and pages of file tables are few too.
+constexpr int kNodeLevelMin = 6;
 /// A delta frame must take at most this many hundredths of what the same frame takes on its own, or it is not
 /// worth the reads of its bases.
 constexpr std::size_t kDeltaPercentMax = 85;
@@ -138,8 +141,11 @@ void Packer::add_frames(const Window& window, std::span<const FreshObject> fresh
   for (const FreshObject& object : fresh) {
     const CutObject& cut = window.objects[object.object];
     const ObjectClass object_class = window.parts[cut.part].object_class;
+    const std::uint64_t frame_bytes = std::min<std::uint64_t>(
+        repository_.parameters().frame_bytes_target * std::uint64_t{policy_of(object_class).frame_factor},
+        limits::kFrameRawBytesMax / 2);
     const bool fits = frame != nullptr && frame->object_class == object_class &&
-                      frame->raw_bytes + cut.bytes <= repository_.parameters().frame_bytes_target;
+                      frame->raw_bytes + cut.bytes <= frame_bytes;
     if (!fits) {
       frames.push_back({new_frame(), object_class, {}, {}, {}, 0, {}});
       frame = &frames.back();
@@ -248,7 +254,7 @@ FrameDigest Packer::store_single(ObjectClass object_class, Bytes bytes) {
                   {}};
   const std::uint32_t number = frame.number;
   bytes.resize(round_up(bytes.size(), kObjectAlignment));
-  frame.encoded = encode_frame(object_class, 1, bytes, level_);
+  frame.encoded = encode_frame(object_class, 1, bytes, std::max(level_, kNodeLevelMin));
   spots_.insert_or_assign(digest, Spot{number, 0});
   frames_[number].digest = frame.encoded.digest;
   add_to_pack(std::move(frame));

@@ -71,6 +71,29 @@ Bytes& compression_buffer() {
   return buffer;
 }
 
+void set(ZSTD_CCtx* context, ZSTD_cParameter parameter, int value) {
+  VMPACK_ASSERT(ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value)) == 0);
+}
+
+/// Where short matches are many: in code and tables, not in text.
+bool has_short_matches(ObjectClass object_class) {
+  return object_class == ObjectClass::kExecutable || object_class == ObjectClass::kData ||
+         object_class == ObjectClass::kFsMetadata;
+}
+
+/// A context for a new frame. At level 2 code and tables are searched for shorter matches than zstd does, in
+/// a larger table: most of what level 3 gains, at a fifth of its price (docs/decisions/0011-likeness.md).
+ZSTD_CCtx* compressor_for(ObjectClass object_class, int level) {
+  ZSTD_CCtx* context = compressor();
+  ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
+  set(context, ZSTD_c_compressionLevel, level);
+  if (level == 2 && has_short_matches(object_class)) {
+    set(context, ZSTD_c_minMatch, 4);
+    set(context, ZSTD_c_chainLog, 15);
+  }
+  return context;
+}
+
 /// Fills in `stored` and the digest behind it.
 void finish_frame(EncodedFrame& frame, ByteView payload) {
   const fb::FrameHead head(kFrameVersion, static_cast<std::uint8_t>(frame.codec), 0, 0,
@@ -116,8 +139,8 @@ EncodedFrame encode_frame(ObjectClass object_class, std::uint32_t object_count, 
   frame.raw_bytes = static_cast<std::uint32_t>(raw.size());
   frame.object_count = object_count;
   Bytes& compressed = compression_buffer();
-  const std::size_t size =
-      ZSTD_compressCCtx(compressor(), compressed.data(), compressed.size(), raw.data(), raw.size(), level);
+  const std::size_t size = ZSTD_compress2(compressor_for(object_class, level), compressed.data(),
+                                          compressed.size(), raw.data(), raw.size());
   VMPACK_ASSERT(ZSTD_isError(size) == 0);
   frame.codec = size <= raw.size() - raw.size() / 32 ? Codec::kZstd : Codec::kStored;
   finish_frame(frame, frame.codec == Codec::kZstd ? ByteView(compressed).first(size) : raw);
@@ -138,14 +161,9 @@ EncodedFrame encode_delta_frame(ObjectClass object_class, std::uint32_t object_c
     frames.push_back(base.frame);
   }
   const ByteView prefix = joined(frames, "memory");
-  ZSTD_CCtx* context = compressor();
-  const auto set = [context](ZSTD_cParameter parameter, int value) {
-    VMPACK_ASSERT(ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value)) == 0);
-  };
-  ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
-  set(ZSTD_c_compressionLevel, level);
+  ZSTD_CCtx* context = compressor_for(object_class, level);
   // The window must reach from the end of the frame back to the start of the bases.
-  set(ZSTD_c_windowLog,
+  set(context, ZSTD_c_windowLog,
       std::max(kWindowLogMin, static_cast<int>(std::bit_width(prefix.size() + raw.size()))));
   VMPACK_ASSERT(ZSTD_isError(ZSTD_CCtx_refPrefix(context, prefix.data(), prefix.size())) == 0);
   Bytes& compressed = compression_buffer();

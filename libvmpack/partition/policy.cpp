@@ -16,7 +16,7 @@ ClassPolicy policy_of(ObjectClass object_class) {
     case ObjectClass::kFree:
       // Mostly archives too, and what is left of many files one behind the other: cut fine, it is found
       // again.
-      return {.finer = 4, .level_max = 3};
+      return {.finer = 8, .frame_factor = 4, .level_max = 3};
     case ObjectClass::kSwap:
       return {.level_max = 1};
     default:

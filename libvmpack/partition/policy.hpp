@@ -17,6 +17,8 @@ struct ClassPolicy {
   std::uint32_t fixed_bytes = 16 * kKiB;
   /// Content-defined objects are this many times smaller than the repository's parameters say.
   std::uint32_t finer = 1;
+  /// Frames may hold this many times what the repository's parameters say: for what is hardly ever read.
+  std::uint32_t frame_factor = 1;
   /// zstd's level is at most this, whatever the user asks for.
   int level_max = 19;
   /// New objects outside files are versions of what an older snapshot has at the same place of the disk.
