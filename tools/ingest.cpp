@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "libvmpack/base/format_text.hpp"
+#include "libvmpack/ingest/commit.hpp"
 #include "tools/image_options.hpp"
 #include "tools/notes.hpp"
 
@@ -89,10 +90,7 @@ int run_ingest(const IngestCommandOptions& options, const Context& context) {
   const auto labels = parse_labels(options.labels);
   const auto repository = open_repository(options);
   const auto progress = make_progress(context, options);
-  if (!options.force && repository->find(name)) {
-    throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", name.text()),
-                "choose another tag, or move it with --force");
-  }
+  require_free_name(*repository, name, options.force);
   const auto source = open_source(options.image.image, options.image.source(), *progress);
   const auto appliance = start_appliance(options.image, *source);
   Layout layout = inspect_image(*source, appliance.get(), *progress);

@@ -68,6 +68,23 @@ inline void sort_and_join(std::vector<ByteRange>& ranges) {
   return behind != ranges.begin() && std::prev(behind)->end() > range.offset;
 }
 
+/// Those of `ranges` that some of `range` lies in.
+[[nodiscard]] inline std::span<const ByteRange> ranges_at(std::span<const ByteRange> ranges,
+                                                          ByteRange range) {
+  const auto first = std::ranges::upper_bound(ranges, range.offset, {}, &ByteRange::end);
+  const auto last = std::ranges::lower_bound(first, ranges.end(), range.end(), {}, &ByteRange::offset);
+  return {first, last};
+}
+
+/// How much of `range` lies in `ranges`.
+[[nodiscard]] inline std::uint64_t overlap(std::span<const ByteRange> ranges, ByteRange range) {
+  std::uint64_t bytes = 0;
+  for (const ByteRange& each : ranges_at(ranges, range)) {
+    bytes += std::min(each.end(), range.end()) - std::max(each.offset, range.offset);
+  }
+  return bytes;
+}
+
 /// Whether all of that lies in one of `ranges`.
 [[nodiscard]] inline bool lies_within(std::span<const ByteRange> ranges, std::uint64_t offset,
                                       std::uint64_t length) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "libvmpack/ingest/pipeline.hpp"
 #include "libvmpack/ingest/window.hpp"
 #include "libvmpack/partition/plan.hpp"
 #include "libvmpack/repo/object_index.hpp"
@@ -80,17 +81,8 @@ Survey survey(Source& source, const Layout& layout, const Repository* repository
   const Plan plan =
       make_plan(layout, source.data_ranges(0, source.size()), {parameters.whole_file_bytes_max});
   Surveyor surveyor(layout, repository);
-  BufferPool buffers(kWindowBytesMax);
-  progress.begin("measuring", bytes_of(plan));
-  for (std::span<const Part> rest(plan.parts); !rest.empty();) {
-    const std::size_t count = next_window(rest);
-    Window window = read_window(source, rest.first(count), buffers);
-    cut_window(window, parameters);
-    surveyor.add_window(window);
-    progress.advance(window.content.size());
-    rest = rest.subspan(count);
-  }
-  progress.end();
+  cut_plan(plan, source, parameters, "measuring", progress,
+           [&](const Window& window) { surveyor.add_window(window); });
   return surveyor.take();
 }
 

@@ -23,8 +23,11 @@ bool is_sound(const FileExtent& extent, std::span<const ByteRange> allowed) {
          extent.file_offset <= UINT64_MAX / 2;
 }
 
-/// Splits one file into parts: at holes, and at multiples of kPartBytesMax. Empty when its extents make no
-/// sense.
+/// Longer runs of a file system that changed and belong to no file are files that are newer than the layout.
+/// Shorter ones are metadata.
+constexpr std::uint64_t kNewFileBytesMin = 32 * kKiB;
+
+/// Splits one file into parts: at holes, and at multiples of kPartBytesMax.
 class FilePartBuilder {
  public:
   FilePartBuilder(const FileEntry& file, std::uint32_t volume, std::uint32_t number,
@@ -36,20 +39,39 @@ class FilePartBuilder {
     proto_.file = number;
   }
 
+  /// Empty when the file's extents make no sense.
   std::vector<Part> build(std::span<const ByteRange> allowed) {
-    std::uint64_t next = 0;
+    return add_extents(file_.extents, allowed) ? std::move(parts_) : std::vector<Part>();
+  }
+
+  /// What of the file lies in `changed`.
+  std::vector<Part> build_changed(std::span<const ByteRange> changed) {
+    std::vector<FileExtent> pieces;
     for (const FileExtent& extent : file_.extents) {
-      if (!is_sound(extent, allowed) || extent.file_offset < next) return {};
+      const ByteRange whole{extent.disk_offset, extent.length};
+      if (extent.length > UINT64_MAX - extent.disk_offset) continue;
+      for (const ByteRange& range : intersect({&whole, 1}, ranges_at(changed, whole))) {
+        pieces.push_back(
+            {extent.file_offset + (range.offset - whole.offset), range.offset, range.length});
+      }
+    }
+    return add_extents(pieces, changed) ? std::move(parts_) : std::vector<Part>();
+  }
+
+ private:
+  bool add_extents(std::span<const FileExtent> extents, std::span<const ByteRange> allowed) {
+    std::uint64_t next = 0;
+    for (const FileExtent& extent : extents) {
+      if (!is_sound(extent, allowed) || extent.file_offset < next) return false;
       next = extent.file_offset + extent.length;
       if (extent.file_offset >= file_.size) continue;
       if (!add(extent.file_offset, extent.disk_offset,
                std::min(extent.length, file_.size - extent.file_offset)))
-        return {};
+        return false;
     }
-    return std::move(parts_);
+    return true;
   }
 
- private:
   /// False when content would continue behind a piece that ends within a sector.
   bool add(std::uint64_t file_offset, std::uint64_t disk_offset, std::uint64_t length) {
     while (length > 0) {
@@ -83,18 +105,27 @@ class FilePartBuilder {
   std::vector<Part> parts_;
 };
 
+bool has_content(const FileEntry& file) {
+  return file.type == FileType::kRegular && !file.extents.empty() && file.size > 0;
+}
+
 /// `allowed`: where a file may lie; one that begins elsewhere is left to another turn.
 std::vector<Part> file_parts(const Layout& layout, std::span<const ByteRange> allowed,
-                             std::uint32_t whole_bytes_max, std::uint64_t& rejected) {
+                             const PlanOptions& options, std::uint64_t& rejected) {
   std::vector<Part> parts;
   for (std::uint32_t v = 0; v < layout.volumes.size(); ++v) {
     const Volume& volume = layout.volumes[v];
     for (std::uint32_t f = 0; f < volume.files.size(); ++f) {
       const FileEntry& file = volume.files[f];
-      if (file.type != FileType::kRegular || file.extents.empty() || file.size == 0) continue;
+      if (!has_content(file)) continue;
+      FilePartBuilder builder(file, v, f, options.whole_file_bytes_max);
+      if (options.changes) {
+        std::ranges::move(builder.build_changed(allowed), std::back_inserter(parts));
+        continue;
+      }
       const std::uint64_t start = file.extents.front().disk_offset;
       if (start < layout.image_bytes && !lies_within(allowed, start, 1)) continue;
-      auto pieces = FilePartBuilder(file, v, f, whole_bytes_max).build(allowed);
+      auto pieces = builder.build(allowed);
       if (pieces.empty()) ++rejected;
       std::ranges::move(pieces, std::back_inserter(parts));
     }
@@ -256,7 +287,8 @@ class ZoneBuilder {
 /// kPartBytesMax.
 class RestBuilder {
  public:
-  RestBuilder(std::vector<Zone> zones, Plan& plan) : zones_(std::move(zones)), plan_(plan) {}
+  RestBuilder(std::vector<Zone> zones, bool changes, Plan& plan)
+      : zones_(std::move(zones)), changes_(changes), plan_(plan) {}
 
   void build(std::span<const ByteRange> data, const std::vector<Claim>& claims) {
     std::size_t claim = 0;
@@ -273,6 +305,7 @@ class RestBuilder {
 
  private:
   void add(std::uint64_t at, std::uint64_t end) {
+    const bool is_long = end - at > kNewFileBytesMin;
     while (at < end) {
       while (zones_[zone_].range.end() <= at) ++zone_;
       const Zone& zone = zones_[zone_];
@@ -285,8 +318,9 @@ class RestBuilder {
         continue;
       }
       Part part;
-      part.object_class = zone.object_class;
-      part.cutting = policy_of(zone.object_class).cutting;
+      const bool new_file = changes_ && is_long && zone.object_class == ObjectClass::kFsMetadata;
+      part.object_class = new_file ? ObjectClass::kData : zone.object_class;
+      part.cutting = policy_of(part.object_class).cutting;
       part.bytes = stop - at;
       part.ranges.push_back({at, stop - at});
       plan_.parts.push_back(std::move(part));
@@ -299,6 +333,7 @@ class RestBuilder {
   }
 
   std::vector<Zone> zones_;
+  bool changes_;
   std::size_t zone_ = 0;
   Plan& plan_;
 };
@@ -314,14 +349,39 @@ bool free_is_discardable(const Volume& volume) {
   return volume.inspected && !volume.dirty && volume.warning.empty();
 }
 
+std::vector<ByteRange> widen_to_files(const Layout& layout, std::span<const ByteRange> changed,
+                                      std::span<const ByteRange> readable) {
+  std::vector<ByteRange> wide(changed.begin(), changed.end());
+  for (const Volume& volume : layout.volumes) {
+    for (const FileEntry& file : volume.files) {
+      if (!has_content(file)) continue;
+      std::vector<ByteRange> whole;
+      for (const FileExtent& extent : file.extents) {
+        if (!is_sound(extent, readable)) break;
+        whole.push_back({extent.disk_offset, round_up(extent.length, kSectorBytes)});
+      }
+      if (whole.size() != file.extents.size()) continue;
+      sort_and_join(whole);
+      std::uint64_t differing = 0;
+      for (const ByteRange& range : whole) differing += overlap(changed, range);
+      if (differing > 0 && differing >= total_bytes(whole) / 2) {
+        const auto readable_parts = intersect(whole, readable);
+        wide.insert(wide.end(), readable_parts.begin(), readable_parts.end());
+      }
+    }
+  }
+  sort_and_join(wide);
+  return wide;
+}
+
 Plan make_plan(const Layout& layout, std::span<const ByteRange> data, const PlanOptions& options) {
   const std::vector<ByteRange> allowed =
       options.only.value_or(std::vector<ByteRange>{{0, layout.image_bytes}});
   Plan plan;
-  plan.parts = file_parts(layout, allowed, options.whole_file_bytes_max, plan.files_rejected);
+  plan.parts = file_parts(layout, allowed, options, plan.files_rejected);
   drop_overlapping(plan.parts, plan.files_rejected);
   const std::vector<Claim> claims = claims_of(plan.parts);
-  RestBuilder(ZoneBuilder(layout.image_bytes, options.discard_free).build(layout), plan)
+  RestBuilder(ZoneBuilder(layout.image_bytes, options.discard_free).build(layout), options.changes, plan)
       .build(intersect(data, allowed), claims);
   std::ranges::sort(plan.parts, {}, [](const Part& part) { return part.ranges.front().offset; });
   return plan;

@@ -41,6 +41,9 @@ struct PlanOptions {
   bool discard_free = false;                        ///< leave out what discardable() says
   /// Plan for what lies in these ranges alone (sorted, in whole sectors): an image may be planned in turns.
   std::optional<std::vector<ByteRange>> only = std::nullopt;
+  /// `only` is what changed since the layout was made: of a file the pieces that lie there are cut, each on
+  /// its own, and long runs of a file system that belong to no file are taken for new ones.
+  bool changes = false;
 };
 
 struct Plan {
@@ -60,6 +63,11 @@ struct Plan {
 /// Of a swap volume this much is kept from its start: its header (in the first page, whose size depends on
 /// the machine), label and UUID among it.
 inline constexpr std::uint64_t kSwapHeaderBytes = 64 * kKiB;
+
+/// `changed` (sorted, in whole sectors) and all of those files of which at least half changed, as far as they
+/// lie in `readable`: such a file is worth being cut as a whole, because it may be known as a whole.
+[[nodiscard]] std::vector<ByteRange> widen_to_files(const Layout& layout, std::span<const ByteRange> changed,
+                                                    std::span<const ByteRange> readable);
 
 /// Covers every byte of `data` that is in `options.only` (sorted, sector-aligned ranges that may hold
 /// something else than zeros) with exactly one part. Whatever the layout claims can change where cuts fall,

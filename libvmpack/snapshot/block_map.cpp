@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <unordered_map>
 
 #include "formats/block_map_generated.h"
 #include "libvmpack/base/envelope.hpp"
@@ -48,38 +47,24 @@ Bytes copy(const flatbuffers::FlatBufferBuilder& builder) {
   return {view.begin(), view.end()};
 }
 
-/// Turns the segments of one region into a page.
-class PageBuilder {
- public:
-  PageBuilder(std::uint64_t region_start, std::span<const FrameDigest> frames)
-      : region_start_(region_start), frames_(frames) {}
-
-  void add(std::uint64_t disk_offset, std::uint64_t length, std::uint32_t frame, std::uint32_t offset) {
-    const auto start = static_cast<std::uint32_t>((disk_offset - region_start_) / kSectorBytes);
-    const auto sectors = static_cast<std::uint32_t>(length / kSectorBytes);
-    const auto [entry, is_new] = numbers_.try_emplace(frame, static_cast<std::uint32_t>(page_.frames.size()));
-    if (is_new) page_.frames.push_back(frames_[frame]);
-    if (!page_.runs.empty()) {
-      PageRun& last = page_.runs.back();
-      if (last.frame == entry->second && last.start + last.length == start &&
-          last.offset + last.length * kSectorBytes == offset) {
-        last.length += sectors;
-        return;
-      }
-    }
-    page_.runs.push_back({start, sectors, entry->second, offset});
-  }
-
-  [[nodiscard]] const MapPage& page() const { return page_; }
-
- private:
-  std::uint64_t region_start_;
-  std::span<const FrameDigest> frames_;
-  std::unordered_map<std::uint32_t, std::uint32_t> numbers_;
-  MapPage page_;
-};
-
 }  // namespace
+
+void PageBuilder::add(std::uint64_t disk_offset, std::uint64_t length, const FrameDigest& frame,
+                      std::uint32_t offset) {
+  const auto start = static_cast<std::uint32_t>((disk_offset - region_start_) / kSectorBytes);
+  const auto sectors = static_cast<std::uint32_t>(length / kSectorBytes);
+  const auto [entry, is_new] = numbers_.try_emplace(frame, static_cast<std::uint32_t>(page_.frames.size()));
+  if (is_new) page_.frames.push_back(frame);
+  if (!page_.runs.empty()) {
+    PageRun& last = page_.runs.back();
+    if (last.frame == entry->second && last.start + last.length == start &&
+        last.offset + last.length * kSectorBytes == offset) {
+      last.length += sectors;
+      return;
+    }
+  }
+  page_.runs.push_back({start, sectors, entry->second, offset});
+}
 
 std::uint64_t region_bytes_for(std::uint64_t image_bytes) {
   const std::uint64_t least = divide_up(image_bytes, kRegionsPerDirectory * kRootDirectoriesTarget);
@@ -173,12 +158,12 @@ MapRoot build_block_map(std::uint64_t image_bytes, std::span<const MapSegment> s
   while (at < segments.size()) {
     const std::uint64_t region_start = round_down(segments[at].disk_offset + done, root.region_bytes);
     const std::uint64_t region_end = region_start + root.region_bytes;
-    PageBuilder builder(region_start, frames);
+    PageBuilder builder(region_start);
     while (at < segments.size() && segments[at].disk_offset + done < region_end) {
       const MapSegment& segment = segments[at];
       const std::uint64_t start = segment.disk_offset + done;
       const std::uint64_t length = std::min(segment.length - done, region_end - start);
-      builder.add(start, length, segment.frame, static_cast<std::uint32_t>(segment.offset + done));
+      builder.add(start, length, frames[segment.frame], static_cast<std::uint32_t>(segment.offset + done));
       done += length;
       if (done == segment.length) {
         ++at;

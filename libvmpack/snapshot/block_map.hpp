@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "libvmpack/base/bytes.hpp"
@@ -63,6 +64,23 @@ struct MapPage {
 [[nodiscard]] MapRoot decode_map_root(ByteView bytes, std::string_view where);
 [[nodiscard]] MapDirectory decode_map_directory(ByteView bytes, const MapRoot& root, std::string_view where);
 [[nodiscard]] MapPage decode_map_page(ByteView bytes, const MapRoot& root, std::string_view where);
+
+/// Makes the page of one region. Not for use by two threads at once.
+class PageBuilder {
+ public:
+  /// `region_start` in bytes of the image.
+  explicit PageBuilder(std::uint64_t region_start) : region_start_(region_start) {}
+
+  /// In rising order, inside the region; bytes, multiples of 512. `offset` is in the decoded frame.
+  void add(std::uint64_t disk_offset, std::uint64_t length, const FrameDigest& frame, std::uint32_t offset);
+
+  [[nodiscard]] const MapPage& page() const { return page_; }
+
+ private:
+  std::uint64_t region_start_;
+  std::unordered_map<FrameDigest, std::uint32_t, DigestHash> numbers_;
+  MapPage page_;
+};
 
 /// A run of the image and where its bytes are.
 struct MapSegment {

@@ -58,6 +58,9 @@ Manifest manifest_from(const OrderedJson& json, std::string_view where) {
   manifest.map = MapDigest(digest_from_json(json.at("map"), where));
   if (json.contains("files")) manifest.files = FileTableDigest(digest_from_json(json.at("files"), where));
   if (json.contains("parent")) manifest.parent = SnapshotDigest(digest_from_json(json.at("parent"), where));
+  if (const auto found = json.find("changed"); found != json.end()) {
+    manifest.changed = {found->at("data").get<std::uint64_t>(), found->at("zeroed").get<std::uint64_t>()};
+  }
   manifest.labels = json.at("labels").get<std::map<std::string, std::string>>();
   return manifest;
 }
@@ -92,6 +95,9 @@ std::string to_json(const Manifest& manifest) {
   json["map"] = manifest.map.hex();
   if (manifest.files) json["files"] = manifest.files->hex();
   if (manifest.parent) json["parent"] = manifest.parent->hex();
+  if (manifest.changed) {
+    json["changed"] = {{"data", manifest.changed->data}, {"zeroed", manifest.changed->zeroed}};
+  }
   json["labels"] = OrderedJson::object();
   for (const auto& [key, value] : manifest.labels) json["labels"][key] = value;
   return dump_json(json) + "\n";

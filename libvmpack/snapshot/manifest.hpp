@@ -36,17 +36,26 @@ struct ClassStatistics {
   std::uint64_t bytes = 0;
 };
 
+/// What a snapshot that was made from its parent changed of it.
+struct ChangedBytes {
+  std::uint64_t data = 0;    ///< that differ and were packed
+  std::uint64_t zeroed = 0;  ///< that the parent has and now are zero
+};
+
 struct Manifest {
   std::uint64_t image_bytes = 0;
-  std::uint64_t data_bytes = 0;  ///< of the image, that are not zero blocks
+  /// Of the image, that are not zero blocks. With `changed`: the parent's, and what its block map has more.
+  std::uint64_t data_bytes = 0;
   std::string source_format;     ///< "qcow2"
   std::string table;             ///< "gpt", "mbr" or empty
   std::vector<VolumeSummary> volumes;
+  /// Of all of the image; with `changed`, of what changed.
   std::array<ClassStatistics, kObjectClassCount> classes{};
   std::optional<DiscardedBytes> discarded;  ///< where free space and swap were left out
   MapDigest map;
   std::optional<FileTableDigest> files;
   std::optional<SnapshotDigest> parent;
+  std::optional<ChangedBytes> changed;  ///< where there is a parent
   std::map<std::string, std::string> labels;
 };
 

@@ -31,7 +31,11 @@ MapReader::MapReader(Store& store, const SnapshotDigest& snapshot, const MapDige
 std::optional<MapDirectory> MapReader::directory(std::uint64_t number) const {
   const auto child = std::ranges::lower_bound(root_.directories, number, {}, &MapChild::index);
   if (child == root_.directories.end() || child->index != number) return std::nullopt;
-  return decode_map_directory(frame(child->frame)->bytes, root_, node_name(child->frame));
+  return directory_in(child->frame);
+}
+
+MapDirectory MapReader::directory_in(const FrameDigest& digest) const {
+  return decode_map_directory(frame(digest)->bytes, root_, node_name(digest));
 }
 
 MapPage MapReader::page(const FrameDigest& digest) const {

@@ -24,6 +24,8 @@ class MapReader {
 
   /// The directory with that number, or nullopt where all it would cover is zero.
   [[nodiscard]] std::optional<MapDirectory> directory(std::uint64_t number) const;
+  /// The directory in `frame`, one of the root's children.
+  [[nodiscard]] MapDirectory directory_in(const FrameDigest& frame) const;
   /// The page in `frame`, one of a directory's children.
   [[nodiscard]] MapPage page(const FrameDigest& frame) const;
   [[nodiscard]] FramePtr frame(const FrameDigest& digest, const BaseReader& read_base = {}) const {

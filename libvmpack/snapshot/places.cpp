@@ -29,9 +29,17 @@ Error damaged(std::string_view where, std::string_view what) {
 
 std::string places_key(const SnapshotDigest& snapshot) { return fmt::format("places/{}", snapshot.hex()); }
 
-Bytes encode_places(const SnapshotDigest& snapshot, std::vector<FramePlace> places) {
-  const auto order = [](const FramePlace& place) {
-    return std::tuple(place.frame.prefix(), place.location.pack.bytes, place.location.offset);
+namespace {
+
+/// A place as the file tells it.
+struct PrefixPlace {
+  std::uint64_t prefix;
+  FrameLocation location;
+};
+
+Bytes encode_prefix_places(const SnapshotDigest& snapshot, std::vector<PrefixPlace> places) {
+  const auto order = [](const PrefixPlace& place) {
+    return std::tuple(place.prefix, place.location.pack.bytes, place.location.offset);
   };
   std::ranges::sort(places, {}, order);
   const auto duplicates = std::ranges::unique(places, {}, order);
@@ -39,16 +47,16 @@ Bytes encode_places(const SnapshotDigest& snapshot, std::vector<FramePlace> plac
 
   std::vector<PackDigest> packs;
   packs.reserve(places.size());
-  for (const FramePlace& place : places) packs.push_back(place.location.pack);
+  for (const PrefixPlace& place : places) packs.push_back(place.location.pack);
   std::ranges::sort(packs);
   const auto same = std::ranges::unique(packs);
   packs.erase(same.begin(), same.end());
 
   std::vector<fb::Place> body;
   body.reserve(places.size());
-  for (const FramePlace& place : places) {
+  for (const PrefixPlace& place : places) {
     const auto pack = std::ranges::lower_bound(packs, place.location.pack) - packs.begin();
-    body.emplace_back(place.frame.prefix(), place.location.offset, place.location.stored_bytes,
+    body.emplace_back(place.prefix, place.location.offset, place.location.stored_bytes,
                       static_cast<std::uint32_t>(pack));
   }
   std::vector<std::uint64_t> checksums;
@@ -73,6 +81,29 @@ Bytes encode_places(const SnapshotDigest& snapshot, std::vector<FramePlace> plac
   Bytes bytes = make_envelope(FileKind::kPlaces, buffer_bytes(builder), body_bytes.size());
   append(bytes, body_bytes);
   return bytes;
+}
+
+void add_places(std::vector<PrefixPlace>& places, std::span<const FramePlace> more) {
+  for (const FramePlace& place : more) places.push_back({place.frame.prefix(), place.location});
+}
+
+}  // namespace
+
+Bytes encode_places(const SnapshotDigest& snapshot, std::span<const FramePlace> places) {
+  std::vector<PrefixPlace> all;
+  all.reserve(places.size());
+  add_places(all, places);
+  return encode_prefix_places(snapshot, std::move(all));
+}
+
+Bytes extend_places(const SnapshotDigest& snapshot, const Places& known, std::span<const FramePlace> more) {
+  std::vector<PrefixPlace> all;
+  all.reserve(known.count() + more.size());
+  known.for_each([&](std::uint64_t prefix, const FrameLocation& location) {
+    all.push_back({prefix, location});
+  });
+  add_places(all, more);
+  return encode_prefix_places(snapshot, std::move(all));
 }
 
 std::unique_ptr<Places> Places::open(Store& store, const SnapshotDigest& snapshot) {

@@ -27,7 +27,12 @@ struct FramePlace {
 [[nodiscard]] std::string places_key(const SnapshotDigest& snapshot);
 
 /// The file for `snapshot`; sorts and drops duplicates.
-[[nodiscard]] Bytes encode_places(const SnapshotDigest& snapshot, std::vector<FramePlace> places);
+[[nodiscard]] Bytes encode_places(const SnapshotDigest& snapshot, std::span<const FramePlace> places);
+
+class Places;
+/// The file for `snapshot` with all that `known` has, and `more`.
+[[nodiscard]] Bytes extend_places(const SnapshotDigest& snapshot, const Places& known,
+                                  std::span<const FramePlace> more);
 
 /// Finds frames in a places file, reading of it what it needs. Any thread.
 class Places {

@@ -124,6 +124,60 @@ void add_vmdk_extents(ImageLayer& layer, OtherFiles other_files, const fs::path&
   }
 }
 
+/// Reads what the layer says of itself and finds the files that belong to it.
+LayerFacts complete_layer(ImageLayer& layer, OtherFiles other_files, const fs::path& root) {
+  if (layer.format == "vmdk") add_vmdk_extents(layer, other_files, root);
+  if (layer.format == "raw") return {};
+  LayerFacts facts = read_layer_facts(layer);
+  if (facts.encrypted) throw Error(ErrorCode::kUnsupported, fmt::format("{} is encrypted", layer.path));
+  if (facts.virtual_bytes > limits::kImageBytesMax) {
+    throw Error(ErrorCode::kLimit,
+                fmt::format("{} is a disk of {}, more than the {} allowed", layer.path,
+                            format_bytes(facts.virtual_bytes), format_bytes(limits::kImageBytesMax)));
+  }
+  check_other_file(layer, other_files, "data file", facts.data_file_name);
+  if (!facts.data_file_name.empty()) {
+    layer.data_file = resolve_named(layer, "data file", facts.data_file_name, root);
+  }
+  return facts;
+}
+
+void check_depth(const ImageChain& chain) {
+  if (chain.size() < kChainDepthMax) return;
+  throw Error(ErrorCode::kLimit,
+              fmt::format("{} has more than {} backing files", chain[0].path, kChainDepthMax - 1),
+              "merge some of them with `qemu-img commit` or `qemu-img convert`");
+}
+
+/// The layer below the last one of `chain`.
+ImageLayer next_layer(const ImageChain& chain, const LayerFacts& facts, const fs::path& root,
+                      OtherFiles& other_files) {
+  check_depth(chain);
+  const ImageLayer& layer = chain.back();
+  ImageLayer next;
+  next.path = resolve_named(layer, "backing file", facts.backing_name, root);
+  if (std::ranges::find(chain, next.path, &ImageLayer::path) != chain.end()) {
+    throw Error(
+        ErrorCode::kInvalid,
+        fmt::format("{} names {} as its backing file, which leads back to itself", layer.path, next.path));
+  }
+  DetectedFormat format{facts.backing_format, true};
+  if (format.name.empty()) format = detect_file_format(next.path);
+  check_format_name(format.name);
+  next.format = format.name;
+  other_files = format.confirmed_by_name ? OtherFiles::kResolved : OtherFiles::kUnconfirmed;
+  return next;
+}
+
+/// Whether what the layer names as its backing file is an overlay too: a qcow2 file that may be reached. What
+/// is not there, or lies elsewhere, is the base.
+bool may_be_overlay(const ImageLayer& layer, const LayerFacts& facts, const fs::path& root) {
+  if (facts.backing_format != "qcow2" || has_protocol(facts.backing_name)) return false;
+  const fs::path named = (fs::path(layer.path).parent_path() / facts.backing_name).lexically_normal();
+  std::error_code failed;
+  return lies_below(named, root) && fs::is_regular_file(named, failed) && !failed;
+}
+
 }  // namespace
 
 ImageChain resolve_chain(ImageLayer top, OtherFiles other_files, const std::string& backing_root) {
@@ -131,48 +185,35 @@ ImageChain resolve_chain(ImageLayer top, OtherFiles other_files, const std::stri
   ImageLayer layer = std::move(top);
   const fs::path root(backing_root);
   for (;;) {
-    if (layer.format == "vmdk") {
-      add_vmdk_extents(layer, other_files, root);
-    }
-    LayerFacts facts;
-    if (layer.format != "raw") {
-      facts = read_layer_facts(layer);
-      if (facts.encrypted) throw Error(ErrorCode::kUnsupported, fmt::format("{} is encrypted", layer.path));
-      if (facts.virtual_bytes > limits::kImageBytesMax) {
-        throw Error(ErrorCode::kLimit,
-                    fmt::format("{} is a disk of {}, more than the {} allowed", layer.path,
-                                format_bytes(facts.virtual_bytes), format_bytes(limits::kImageBytesMax)));
-      }
-      check_other_file(layer, other_files, "backing file", facts.backing_name);
-      check_other_file(layer, other_files, "data file", facts.data_file_name);
-      if (!facts.data_file_name.empty()) {
-        layer.data_file = resolve_named(layer, "data file", facts.data_file_name, root);
-      }
-    }
-    chain.push_back(layer);
+    const LayerFacts facts = complete_layer(layer, other_files, root);
+    check_other_file(layer, other_files, "backing file", facts.backing_name);
+    chain.push_back(std::move(layer));
     if (facts.backing_name.empty()) break;
-
-    if (chain.size() == kChainDepthMax) {
-      throw Error(ErrorCode::kLimit,
-                  fmt::format("{} has more than {} backing files", chain[0].path, kChainDepthMax - 1),
-                  "merge some of them with `qemu-img commit` or `qemu-img convert`");
-    }
-    ImageLayer next;
-    next.path = resolve_named(layer, "backing file", facts.backing_name, root);
-    if (std::ranges::find(chain, next.path, &ImageLayer::path) != chain.end()) {
-      throw Error(
-          ErrorCode::kInvalid,
-          fmt::format("{} names {} as its backing file, which leads back to itself", layer.path, next.path));
-    }
-    DetectedFormat format{facts.backing_format, true};
-    if (format.name.empty()) format = detect_file_format(next.path);
-    check_format_name(format.name);
-    next.format = format.name;
-    other_files = format.confirmed_by_name ? OtherFiles::kResolved : OtherFiles::kUnconfirmed;
-    layer = std::move(next);
+    layer = next_layer(chain, facts, root, other_files);
   }
   for (const ImageLayer& each : chain) check_layer(each);
   return chain;
+}
+
+OverlayChain resolve_overlay(ImageLayer top, const std::string& backing_root) {
+  OverlayChain overlay;
+  ImageLayer layer = std::move(top);
+  const fs::path root(backing_root);
+  auto other_files = OtherFiles::kResolved;
+  for (;;) {
+    const LayerFacts facts = complete_layer(layer, other_files, root);
+    if (facts.backing_name.empty()) break;
+    overlay.base = facts.backing_name;
+    overlay.layers.push_back(std::move(layer));
+    if (!may_be_overlay(overlay.layers.back(), facts, root)) break;
+    layer = next_layer(overlay.layers, facts, root, other_files);
+  }
+  if (overlay.layers.empty()) {
+    throw Error(ErrorCode::kInvalid, fmt::format("{} has no backing file: it is a whole image", layer.path),
+                "ingest it with --parent");
+  }
+  for (const ImageLayer& each : overlay.layers) check_layer(each);
+  return overlay;
 }
 
 }  // namespace vmpack

@@ -27,4 +27,15 @@ enum class OtherFiles : std::uint8_t {
 [[nodiscard]] ImageChain resolve_chain(ImageLayer top, OtherFiles other_files,
                                        const std::string& backing_root);
 
+/// The layers that lie on top of another image, and what the lowest of them says of that.
+struct OverlayChain {
+  ImageChain layers;
+  std::string base;  ///< as written in the image
+};
+
+/// Walks down from `top`, an overlay, to the last layer that has a backing file; that one is not opened, and
+/// need not be there. Files are held to the same rules. Throws what resolve_chain() throws, and kInvalid when
+/// `top` has no backing file.
+[[nodiscard]] OverlayChain resolve_overlay(ImageLayer top, const std::string& backing_root);
+
 }  // namespace vmpack

@@ -64,6 +64,7 @@ int piece_arrived(void*, const void*, std::size_t, std::uint64_t, unsigned, int*
 }  // namespace
 
 struct NbdConnection::StatusRequest {
+  const char* context = nullptr;
   std::uint64_t offset = 0;
   std::uint64_t end = 0;
   std::vector<std::uint32_t> entries{};  ///< length and flags, in turn
@@ -73,7 +74,7 @@ struct NbdConnection::StatusRequest {
   static int arrived(void* data, const char* context, std::uint64_t, std::uint32_t* entries,
                      std::size_t count, int*) {
     auto* request = static_cast<StatusRequest*>(data);
-    if (std::strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 && request->entries.empty()) {
+    if (std::strcmp(context, request->context) == 0 && request->entries.empty()) {
       request->entries.assign(entries, entries + count);
     }
     return 0;
@@ -88,11 +89,17 @@ struct NbdConnection::StatusRequest {
 
 void NbdConnection::Close::operator()(nbd_handle* handle) const { ::nbd_close(handle); }
 
-NbdConnection::NbdConnection(const NbdEndpoint& endpoint, const NbdPatience& patience, WhyGone why_gone)
-    : handle_(::nbd_create()), patience_(patience), why_gone_(std::move(why_gone)) {
+NbdConnection::NbdConnection(const NbdEndpoint& endpoint, const NbdPatience& patience, WhyGone why_gone,
+                             std::string changes_context)
+    : handle_(::nbd_create()),
+      patience_(patience),
+      why_gone_(std::move(why_gone)),
+      changes_context_(std::move(changes_context)) {
   if (!handle_) throw NbdFailure(last_error(), true);
   nbd_handle* handle = handle_.get();
   int failed = ::nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION);
+  if (failed == 0 && !changes_context_.empty())
+    failed = ::nbd_add_meta_context(handle, changes_context_.c_str());
   if (failed == 0 && !endpoint.uri.empty()) {
     failed = ::nbd_aio_connect_uri(handle, endpoint.uri.c_str());
   } else if (failed == 0) {
@@ -110,6 +117,8 @@ NbdConnection::NbdConnection(const NbdEndpoint& endpoint, const NbdPatience& pat
   size_ = static_cast<std::uint64_t>(size);
   multi_connection_ = ::nbd_can_multi_conn(handle) == 1;
   has_block_status_ = ::nbd_can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+  has_changes_ =
+      !changes_context_.empty() && ::nbd_can_meta_context(handle, changes_context_.c_str()) == 1;
   // Whole replies. QEMU up to 7.2 drops the connection when it fails in the middle of one in pieces, and
   // looks for holes on every read before that, which we did already.
   whole_replies_ = ::nbd_can_df(handle) == 1;
@@ -207,8 +216,20 @@ void NbdConnection::ask_status(StatusRequest& request) {
   if (cookie < 0) lose(last_error());
 }
 
-void NbdConnection::find_data(std::uint64_t offset, std::uint64_t length,
-                              const std::function<void(std::uint64_t, std::uint64_t)>& add) {
+void NbdConnection::find_data(std::uint64_t offset, std::uint64_t length, const AddExtent& add) {
+  find_extents(
+      LIBNBD_CONTEXT_BASE_ALLOCATION, [](std::uint32_t flags) { return (flags & LIBNBD_STATE_ZERO) == 0; },
+      offset, length, add);
+}
+
+void NbdConnection::find_changes(std::uint64_t offset, std::uint64_t length, const AddExtent& add) {
+  // Of a bitmap 1 is dirty; of the allocation depth 0 is what no layer has.
+  find_extents(
+      changes_context_.c_str(), [](std::uint32_t flags) { return flags != 0; }, offset, length, add);
+}
+
+void NbdConnection::find_extents(const char* context, bool (*wanted)(std::uint32_t flags),
+                                 std::uint64_t offset, std::uint64_t length, const AddExtent& add) {
   VMPACK_ASSERT(offset % alignment_ == 0 && length % alignment_ == 0);
   const std::uint64_t end = offset + length;
   // A server may describe less than it was asked for, so the next requests start where it stopped: those
@@ -218,6 +239,7 @@ void NbdConnection::find_data(std::uint64_t offset, std::uint64_t length,
     std::vector<StatusRequest> requests(kRequestsInFlight);
     std::size_t asked = 0;
     for (std::uint64_t at = offset; at < end && asked < requests.size(); ++asked) {
+      requests[asked].context = context;
       requests[asked].offset = at;
       at = requests[asked].end = std::min(at + kStatusBytes, end);
     }
@@ -236,11 +258,11 @@ void NbdConnection::find_data(std::uint64_t offset, std::uint64_t length,
       for (std::size_t i = 0; i + 1 < request.entries.size() && at < request.end; i += 2) {
         // The last extent may reach behind what was asked for.
         const std::uint64_t extent_end = std::min<std::uint64_t>(at + request.entries[i], request.end);
-        if ((request.entries[i + 1] & LIBNBD_STATE_ZERO) == 0) add(at, extent_end);
+        if (wanted(request.entries[i + 1])) add(at, extent_end);
         at = extent_end;
       }
       if (at == request.offset) lose(fmt::format("the server describes nothing at offset {}", offset));
-      // Less than anyone may ask for: the block in question counts as data.
+      // Less than anyone may ask for: the block in question counts as wanted.
       if (at % alignment_ != 0) add(at, round_up(at, alignment_));
       offset = round_up(at, alignment_);
       if (offset < request.end) break;

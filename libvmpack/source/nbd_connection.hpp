@@ -45,22 +45,29 @@ class NbdConnection {
   /// Asked while waiting: why there is no use in waiting longer (the server's process has ended), or empty.
   using WhyGone = std::function<std::string()>;
 
-  NbdConnection(const NbdEndpoint& endpoint, const NbdPatience& patience, WhyGone why_gone);
+  /// `changes_context`: what to ask for beside holes, or empty: the context that describes what changed.
+  NbdConnection(const NbdEndpoint& endpoint, const NbdPatience& patience, WhyGone why_gone,
+                std::string changes_context = {});
 
   /// As the server states it; not checked against anything.
   [[nodiscard]] std::uint64_t size() const { return size_; }
   /// Several connections see the same bytes.
   [[nodiscard]] bool multi_connection() const { return multi_connection_; }
   [[nodiscard]] bool has_block_status() const { return has_block_status_; }
+  /// The server knows the context for changes.
+  [[nodiscard]] bool has_changes() const { return has_changes_; }
   /// Offsets and lengths of requests must be multiples of this.
   [[nodiscard]] std::uint64_t alignment() const { return alignment_; }
+
+  using AddExtent = std::function<void(std::uint64_t offset, std::uint64_t end)>;
 
   /// Fills `into`, by many requests at once.
   void read(std::uint64_t offset, ByteSpan into);
 
   /// Calls `add(offset, end)` for the data in [offset, offset + length), in rising order.
-  void find_data(std::uint64_t offset, std::uint64_t length,
-                 const std::function<void(std::uint64_t, std::uint64_t)>& add);
+  void find_data(std::uint64_t offset, std::uint64_t length, const AddExtent& add);
+  /// The same for what changed.
+  void find_changes(std::uint64_t offset, std::uint64_t length, const AddExtent& add);
 
   static constexpr std::uint64_t kRequestBytes = 256 * 1024;
   static constexpr std::size_t kRequestsInFlight = 16;
@@ -72,6 +79,8 @@ class NbdConnection {
 
   struct StatusRequest;
 
+  void find_extents(const char* context, bool (*wanted)(std::uint32_t flags), std::uint64_t offset,
+                    std::uint64_t length, const AddExtent& add);
   void ask_status(StatusRequest& request);
   template <typename Done>
   void drive(std::chrono::steady_clock::time_point deadline, const Done& done);
@@ -87,6 +96,8 @@ class NbdConnection {
   std::uint64_t request_bytes_max_ = kRequestBytes;
   bool multi_connection_ = false;
   bool has_block_status_ = false;
+  std::string changes_context_;
+  bool has_changes_ = false;
 };
 
 }  // namespace vmpack

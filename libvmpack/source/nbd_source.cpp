@@ -21,12 +21,17 @@ constexpr std::size_t kConnectionsMax = 4;
 
 class NbdSource final : public Source {
  public:
-  NbdSource(NbdEndpoint endpoint, std::unique_ptr<QemuNbd> server, SourceFacts facts)
-      : endpoint_(std::move(endpoint)), server_(std::move(server)), facts_(std::move(facts)) {
+  NbdSource(NbdEndpoint endpoint, std::unique_ptr<QemuNbd> server, SourceFacts facts,
+            std::string changes_context = {})
+      : endpoint_(std::move(endpoint)),
+        server_(std::move(server)),
+        facts_(std::move(facts)),
+        changes_context_(std::move(changes_context)) {
     auto first = guarded("cannot open", [&] { return connect(); });
     export_bytes_ = first->size();
     alignment_ = first->alignment();
     has_block_status_ = first->has_block_status();
+    has_changes_ = first->has_changes();
     if (!first->multi_connection()) connections_max_ = 1;
     if (export_bytes_ > limits::kImageBytesMax) {
       throw Error(ErrorCode::kLimit,
@@ -61,21 +66,29 @@ class NbdSource final : public Source {
 
   std::vector<ByteRange> data_ranges(std::uint64_t offset, std::uint64_t length) override {
     VMPACK_ASSERT(offset <= size() && length <= size() - offset);
-    DataRanges ranges({offset, length});
-    const std::uint64_t end = std::min(offset + length, export_bytes_);
     if (!has_block_status_) {
-      ranges.add(offset, end);
+      DataRanges ranges({offset, length});
+      ranges.add(offset, std::min(offset + length, export_bytes_));
       return ranges.take();
     }
-    const std::uint64_t start = round_down(offset, alignment_);
-    const std::uint64_t stop = round_up(end, alignment_);
-    if (start >= stop) return {};
-    with_connection("cannot find the holes of", [&](NbdConnection& connection) {
-      ranges = DataRanges({offset, length});  // anew on a second try
-      connection.find_data(start, stop - start,
-                           [&](std::uint64_t from, std::uint64_t to) { ranges.add(from, to); });
-    });
-    return ranges.take();
+    return find("cannot find the holes of", {offset, length}, &NbdConnection::find_data);
+  }
+
+  /// What the context for changes calls changed, in all of the image.
+  std::vector<ByteRange> changed_ranges() {
+    if (!has_changes_) {
+      throw Error(ErrorCode::kNotFound,
+                  fmt::format("{} tells nothing of {}", facts_.location, printable(changes_context_)),
+                  "export the disk with that bitmap (QMP: nbd-server-add, or block-export-add with \"bitmaps\")");
+    }
+    std::vector<ByteRange> ranges =
+        find("cannot find the changes of", {0, size()}, &NbdConnection::find_changes);
+    // What joins ranges so that they do not become too many would take in what did not change.
+    if (ranges.size() >= kDataRangesMax) {
+      throw Error(ErrorCode::kLimit, fmt::format("{} has changes in too many places", facts_.location),
+                  "ingest the whole image with --parent");
+    }
+    return ranges;
   }
 
   const SourceFacts& facts() const override { return facts_; }
@@ -83,9 +96,26 @@ class NbdSource final : public Source {
 
  private:
   std::unique_ptr<NbdConnection> connect() const {
-    return std::make_unique<NbdConnection>(endpoint_, NbdPatience{}, [this] {
-      return server_ ? server_->why_gone(std::chrono::milliseconds(0)) : std::string();
+    return std::make_unique<NbdConnection>(
+        endpoint_, NbdPatience{},
+        [this] { return server_ ? server_->why_gone(std::chrono::milliseconds(0)) : std::string(); },
+        changes_context_);
+  }
+
+  // The extents in `window` that `finder` tells.
+  std::vector<ByteRange> find(std::string_view doing, ByteRange window,
+                              void (NbdConnection::*finder)(std::uint64_t, std::uint64_t,
+                                                            const NbdConnection::AddExtent&)) {
+    DataRanges ranges(window);
+    const std::uint64_t start = round_down(window.offset, alignment_);
+    const std::uint64_t stop = round_up(std::min(window.end(), export_bytes_), alignment_);
+    if (start >= stop) return {};
+    with_connection(doing, [&](NbdConnection& connection) {
+      ranges = DataRanges(window);  // anew on a second try
+      (connection.*finder)(start, stop - start,
+                           [&](std::uint64_t from, std::uint64_t to) { ranges.add(from, to); });
     });
+    return ranges.take();
   }
 
   // Runs `work`, and says in its errors which image this is about and what qemu-nbd said.
@@ -173,6 +203,8 @@ class NbdSource final : public Source {
   NbdEndpoint endpoint_;
   std::unique_ptr<QemuNbd> server_;
   SourceFacts facts_;
+  std::string changes_context_;
+  bool has_changes_ = false;
   std::uint64_t export_bytes_ = 0;
   std::uint64_t alignment_ = 1;
   bool has_block_status_ = false;
@@ -189,6 +221,13 @@ class NbdSource final : public Source {
 std::unique_ptr<Source> open_nbd(const NbdEndpoint& endpoint, std::unique_ptr<QemuNbd> server,
                                  SourceFacts facts) {
   return std::make_unique<NbdSource>(endpoint, std::move(server), std::move(facts));
+}
+
+Changes open_nbd_changes(const NbdEndpoint& endpoint, std::unique_ptr<QemuNbd> server, SourceFacts facts,
+                         const std::string& context) {
+  auto source = std::make_unique<NbdSource>(endpoint, std::move(server), std::move(facts), context);
+  std::vector<ByteRange> ranges = source->changed_ranges();
+  return {std::move(source), std::move(ranges), {}};
 }
 
 }  // namespace vmpack

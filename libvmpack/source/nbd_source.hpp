@@ -3,7 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
+#include "libvmpack/source/changes.hpp"
 #include "libvmpack/source/nbd_connection.hpp"
 #include "libvmpack/source/qemu.hpp"
 #include "libvmpack/source/source.hpp"
@@ -14,5 +16,9 @@ namespace vmpack {
 /// does.
 [[nodiscard]] std::unique_ptr<Source> open_nbd(const NbdEndpoint& endpoint, std::unique_ptr<QemuNbd> server,
                                                SourceFacts facts);
+/// The same, with what the server's `context` calls changed. Throws kNotFound where it does not know it, and
+/// kLimit for changes in too many pieces.
+[[nodiscard]] Changes open_nbd_changes(const NbdEndpoint& endpoint, std::unique_ptr<QemuNbd> server,
+                                       SourceFacts facts, const std::string& context);
 
 }  // namespace vmpack

@@ -11,6 +11,7 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/file_descriptor.hpp"
 #include "libvmpack/source/chain.hpp"
+#include "libvmpack/source/changes.hpp"
 #include "libvmpack/source/decompress.hpp"
 #include "libvmpack/source/format.hpp"
 #include "libvmpack/source/nbd_source.hpp"
@@ -46,7 +47,7 @@ void warn_of_archive(const std::string& path, const std::string& image, Progress
       fmt::format("{} looks like a {} archive, and is taken as it is; unpack it first", image, kind));
 }
 
-std::unique_ptr<Source> open_chain(const std::string& image, const ImageChain& chain, Progress& progress) {
+SourceFacts facts_of(const std::string& image, const ImageChain& chain) {
   SourceFacts facts;
   facts.format = chain[0].format;
   facts.location = image;
@@ -55,6 +56,10 @@ std::unique_ptr<Source> open_chain(const std::string& image, const ImageChain& c
       if (file != chain[0].path) facts.backing_chain.push_back(std::move(file));
     }
   }
+  return facts;
+}
+
+std::unique_ptr<QemuNbd> serve(const std::string& image, const ImageChain& chain, Progress& progress) {
   auto server = std::make_unique<QemuNbd>(chain);
   if (server->sandbox_level() == SandboxLevel::kLimitsOnly) {
     progress.warn(fmt::format(
@@ -62,8 +67,17 @@ std::unique_ptr<Source> open_chain(const std::string& image, const ImageChain& c
         "but can see other files",
         image));
   }
+  return server;
+}
+
+std::unique_ptr<Source> open_chain(const std::string& image, const ImageChain& chain, Progress& progress) {
+  auto server = serve(image, chain, progress);
   const NbdEndpoint endpoint{server->socket_path(), {}};
-  return open_nbd(endpoint, std::move(server), std::move(facts));
+  return open_nbd(endpoint, std::move(server), facts_of(image, chain));
+}
+
+std::string root_for(const std::string& path, const std::string& backing_root) {
+  return backing_root.empty() ? fs::path(path).parent_path().string() : canonical(backing_root);
 }
 
 /// A file on its way to be opened.
@@ -119,8 +133,7 @@ std::unique_ptr<Source> open_served(const ImageFile& file, const DetectedFormat&
   if (format.name == "ova") return open_ova(file, options, progress);
   auto other_files = format.confirmed_by_name ? OtherFiles::kResolved : OtherFiles::kUnconfirmed;
   if (file.is_unpacked) other_files = OtherFiles::kUnreachable;
-  const std::string root = options.backing_root.empty() ? fs::path(file.path).parent_path().string()
-                                                        : canonical(options.backing_root);
+  const std::string root = root_for(file.path, options.backing_root);
   ImageLayer top;
   top.path = file.path;
   top.format = format.name;
@@ -184,6 +197,34 @@ std::unique_ptr<Source> open_source(const std::string& image, const SourceOption
   if (format.name != "raw") return open_served(file, format, options, progress);
   if (!options.format) warn_of_archive(path, image, progress);
   return open_raw(path, image);
+}
+
+Changes open_overlay(const std::string& image, const std::string& backing_root, Progress& progress) {
+  const std::string path = canonical(image);
+  const DetectedFormat format = detect_file_format(path);
+  if (format.name != "qcow2") {
+    throw Error(ErrorCode::kInvalid, fmt::format("{} is a {} file, not a qcow2 overlay", image, format.name),
+                "ingest a whole image with --parent");
+  }
+  ImageLayer top;
+  top.path = path;
+  top.format = format.name;
+  // Whoever calls it an overlay says by that which format it has.
+  const OverlayChain overlay = resolve_overlay(std::move(top), root_for(path, backing_root));
+  auto server = serve(image, overlay.layers, progress);
+  const NbdEndpoint endpoint{server->socket_path(), {}};
+  Changes changes = open_nbd_changes(endpoint, std::move(server), facts_of(image, overlay.layers),
+                                     "qemu:allocation-depth");
+  changes.base = overlay.base;
+  return changes;
+}
+
+Changes open_dirty_bitmap(const std::string& uri, const std::string& bitmap) {
+  if (!is_nbd_uri(uri)) {
+    throw Error(ErrorCode::kInvalid, fmt::format("{} is not an NBD URI", uri),
+                "write nbd://HOST/EXPORT or nbd+unix:///EXPORT?socket=PATH");
+  }
+  return open_nbd_changes({{}, uri}, nullptr, {"nbd", uri, {}}, "qemu:dirty-bitmap:" + bitmap);
 }
 
 }  // namespace vmpack

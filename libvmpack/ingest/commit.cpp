@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libvmpack/ingest/commit.hpp"
+
+#include <fmt/core.h>
+
+#include <optional>
+
+#include "libvmpack/base/error.hpp"
+#include "libvmpack/base/limits.hpp"
+
+namespace vmpack {
+
+void require_free_name(const Repository& repository, const ReferenceName& name, bool may_move) {
+  if (may_move || !repository.find(name)) return;
+  throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", name.text()),
+              "choose another tag, or move it with --force");
+}
+
+FileTableRoot build_file_table_pages(const std::vector<std::vector<FileRecord>>& records, Packer& packer) {
+  FileTableRoot root;
+  for (std::uint32_t i = 0; i < records.size(); ++i) {
+    if (records[i].empty()) continue;
+    root.file_count += records[i].size();
+    root.volumes.push_back(build_file_table(i, records[i], [&](Bytes page) {
+      return packer.store_single(ObjectClass::kFileTable, std::move(page));
+    }));
+  }
+  return root;
+}
+
+MapDigest put_map_root(Store& store, const MapRoot& root) {
+  const Bytes bytes = encode(root);
+  const MapDigest digest(sha256(bytes));
+  store.put_if_absent(map_key(digest), bytes);
+  return digest;
+}
+
+FileTableDigest put_file_table_root(Store& store, const FileTableRoot& root) {
+  const Bytes bytes = encode(root);
+  const FileTableDigest digest(sha256(bytes));
+  store.put_if_absent(file_table_key(digest), bytes);
+  return digest;
+}
+
+void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places) {
+  const std::string key = places_key(snapshot);
+  const Bytes bytes = encode_places(snapshot, places);
+  while (true) {
+    StoreStat stat;
+    std::optional<StoreVersion> version;
+    try {
+      if (store.get(key, limits::kPlacesFileBytesMax, &stat) == bytes) return;
+      version = stat.version;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kNotFound) throw;
+    }
+    if (store.replace_if_version(key, bytes, version)) return;
+  }
+}
+
+void add_to_places(Store& store, const SnapshotDigest& snapshot, const SnapshotDigest& parent,
+                   std::span<const FramePlace> places) {
+  const std::string key = places_key(snapshot);
+  while (true) {
+    const auto stat = store.stat(key);
+    const auto known = Places::open(store, stat ? snapshot : parent);
+    const Bytes bytes = extend_places(snapshot, *known, places);
+    const auto version = stat ? std::optional(stat->version) : std::nullopt;
+    if (store.replace_if_version(key, bytes, version)) return;
+  }
+}
+
+}  // namespace vmpack

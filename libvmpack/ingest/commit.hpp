@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The small files that make packed bytes a snapshot. In this order: packs and their index (Packer::finish()),
+// roots, places, manifest, reference.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "libvmpack/base/digest.hpp"
+#include "libvmpack/ingest/packer.hpp"
+#include "libvmpack/repo/repository.hpp"
+#include "libvmpack/snapshot/block_map.hpp"
+#include "libvmpack/snapshot/file_table.hpp"
+#include "libvmpack/snapshot/places.hpp"
+#include "libvmpack/store/store.hpp"
+
+namespace vmpack {
+
+/// Throws kAlreadyExists when `name` is taken and must not be moved.
+void require_free_name(const Repository& repository, const ReferenceName& name, bool may_move);
+
+/// Packs the pages of a file table. `records` of each volume, sorted by path; those without files are left
+/// out.
+[[nodiscard]] FileTableRoot build_file_table_pages(const std::vector<std::vector<FileRecord>>& records,
+                                                   Packer& packer);
+
+// Both are durable on return.
+MapDigest put_map_root(Store& store, const MapRoot& root);
+FileTableDigest put_file_table_root(Store& store, const FileTableRoot& root);
+
+/// Writes the places of a snapshot that needs `places` alone. One that exists already may have its frames
+/// elsewhere by now: these places are as good, and known to be there.
+void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places);
+
+/// Adds to the places of a snapshot; where there are none yet, to those of its parent.
+void add_to_places(Store& store, const SnapshotDigest& snapshot, const SnapshotDigest& parent,
+                   std::span<const FramePlace> places);
+
+}  // namespace vmpack
