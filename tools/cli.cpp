@@ -76,6 +76,7 @@ int run(const std::vector<std::string>& arguments, const Context& context) {
   add_init(app, context, action);
   add_inspect(app, context, action);
   add_ingest(app, context, action);
+  add_snapshot(app, context, action);
   add_list(app, context, action);
   add_show(app, context, action);
   add_restore(app, context, action);

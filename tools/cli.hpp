@@ -59,6 +59,7 @@ using Action = std::function<int()>;
 void add_init(CLI::App& app, const Context& context, Action& action);
 void add_inspect(CLI::App& app, const Context& context, Action& action);
 void add_ingest(CLI::App& app, const Context& context, Action& action);
+void add_snapshot(CLI::App& app, const Context& context, Action& action);
 void add_list(CLI::App& app, const Context& context, Action& action);
 void add_show(CLI::App& app, const Context& context, Action& action);
 void add_restore(CLI::App& app, const Context& context, Action& action);

@@ -7,7 +7,9 @@
 #include <ostream>
 
 #include "libvmpack/base/format_text.hpp"
+#include "libvmpack/ingest/child_snapshot.hpp"
 #include "libvmpack/ingest/commit.hpp"
+#include "tools/child_facts.hpp"
 #include "tools/image_options.hpp"
 #include "tools/notes.hpp"
 
@@ -21,6 +23,7 @@ struct IngestCommandOptions : CommonOptions {
   int level = 2;
   bool force = false;
   bool discard_free = false;
+  std::string parent;
 };
 
 OrderedJson ingest_facts(const IngestResult& result, const ReferenceName& name, const Source& source) {
@@ -85,6 +88,21 @@ void add_os_note(ApplianceSession& appliance, const Repository& repository, cons
   }
 }
 
+/// Only what differs from the parent is packed; what the volumes hold is recorded afterwards.
+SnapshotDigest ingest_below_parent(const IngestCommandOptions& options, const ReferenceName& name,
+                                   const std::map<std::string, std::string>& labels,
+                                   const std::shared_ptr<Repository>& repository, Source& source,
+                                   Layout layout, ApplianceSession* appliance, Progress& progress,
+                                   const Context& context) {
+  if (appliance != nullptr) appliance->complete(layout, progress);
+  const ParentSnapshot parent = open_parent(repository, repository->resolve(options.parent));
+  const ChildResult child =
+      ingest_child(parent, source, layout, name, {options.level, labels, options.force, false}, progress);
+  tell_child(child, parent, name, source.facts(), options, context);
+  record_child_files(parent, child, layout, source, options.level, progress);
+  return child.ingest.snapshot;
+}
+
 int run_ingest(const IngestCommandOptions& options, const Context& context) {
   const ReferenceName name = parse_reference_name(options.name);
   const auto labels = parse_labels(options.labels);
@@ -94,6 +112,12 @@ int run_ingest(const IngestCommandOptions& options, const Context& context) {
   const auto source = open_source(options.image.image, options.image.source(), *progress);
   const auto appliance = start_appliance(options.image, *source);
   Layout layout = inspect_image(*source, appliance.get(), *progress);
+  if (!options.parent.empty()) {
+    const SnapshotDigest snapshot = ingest_below_parent(options, name, labels, repository, *source,
+                                                        std::move(layout), appliance.get(), *progress, context);
+    if (appliance) add_os_note(*appliance, *repository, snapshot, *progress, options, context);
+    return kDone;
+  }
   const IngestResult result =
       ingest(repository, *source, std::move(layout), name,
              {options.level, labels, options.force, options.discard_free}, *progress, appliance.get());
@@ -124,8 +148,13 @@ void add_ingest(CLI::App& app, const Context& context, Action& action) {
       ->capture_default_str();
   command->add_option("--label", options->labels, "KEY=VALUE kept in the manifest; may be repeated")
       ->type_name("K=V");
-  command->add_flag("--discard-free", options->discard_free,
-                    "Leave out free space and contents of swap: they read back as zeros");
+  auto* discard = command->add_flag("--discard-free", options->discard_free,
+                                    "Leave out free space and contents of swap: they read back as zeros");
+  command
+      ->add_option("--parent", options->parent,
+                   "A snapshot that IMAGE is a later state of: only what differs is packed")
+      ->type_name("REF")
+      ->excludes(discard);
   command->add_flag("--force", options->force, "Move the reference if it exists");
   add_repository_option(*command, *options);
   add_common_options(*command, *options);

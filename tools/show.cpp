@@ -31,11 +31,15 @@ void print_text(const SnapshotDigest& snapshot, const Manifest& manifest,
   out << fmt::format("image      {} ({} bytes), {} of data, from {}\n", format_bytes(manifest.image_bytes),
                      manifest.image_bytes, format_bytes(manifest.data_bytes), manifest.source_format);
   if (manifest.parent) out << fmt::format("parent     {}\n", manifest.parent->hex());
+  if (manifest.changed) {
+    out << fmt::format("changed    {} of data, and {} that are zeros now\n",
+                       format_bytes(manifest.changed->data), format_bytes(manifest.changed->zeroed));
+  }
   for (const auto& [key, value] : manifest.labels)
     out << fmt::format("label      {}={}\n", printable(key), printable(value));
   out << fmt::format("volumes    {}\n", manifest.table.empty() ? "no partition table" : manifest.table);
   print_volumes(out, manifest.volumes);
-  out << "classes\n";
+  out << (manifest.changed ? "classes of what changed\n" : "classes\n");
   print_classes(out, manifest.classes);
   if (manifest.discarded) {
     out << fmt::format("discarded  {} of free space, {} of swap: read as zeros\n",

@@ -8,6 +8,7 @@
 #include "libvmpack/base/limits.hpp"
 #include "libvmpack/base/versioned_path.hpp"
 #include "libvmpack/partition/policy.hpp"
+#include "libvmpack/repo/snapshot_files.hpp"
 #include "libvmpack/snapshot/file_table.hpp"
 #include "libvmpack/snapshot/places.hpp"
 
@@ -31,21 +32,23 @@ std::optional<SnapshotDigest> newest(const Repository& repository, const Referen
 void OlderSnapshot::open() {
   opened_ = true;
   try {
-    const auto snapshot = newest(*repository_, name_);
+    const auto snapshot = parent_ ? parent_ : newest(*repository_, name_);
     if (!snapshot) return;
     const Manifest manifest = repository_->manifest(*snapshot);
-    image_ = ImageReader::open(repository_, *snapshot, std::make_shared<FrameCache>(kCacheBytes));
-    load_files(manifest);
+    if (!cache_) cache_ = std::make_shared<FrameCache>(kCacheBytes);
+    image_ = ImageReader::open(repository_, *snapshot, cache_);
+    load_files(*snapshot, manifest);
   } catch (const Error&) {
     image_.reset();  // 'verify' tells what is wrong with it
   }
 }
 
-void OlderSnapshot::load_files(const Manifest& manifest) {
-  if (!manifest.files) return;
-  const std::string key = file_table_key(*manifest.files);
+void OlderSnapshot::load_files(const SnapshotDigest& snapshot, const Manifest& manifest) {
+  const auto table = file_table_of(*repository_, snapshot, manifest);
+  if (!table) return;
+  const std::string key = file_table_key(*table);
   const Bytes bytes = repository_->store().get(key, limits::kFileTableRootBytesMax);
-  if (sha256(bytes) != *manifest.files) return;
+  if (sha256(bytes) != *table) return;
   for (const FileTableVolume& volume : decode_file_table_root(bytes, key).volumes) {
     for (const FileTablePage& page : volume.pages) {
       for (FileRecord& record : decode_file_table_page(image_->frame(page.frame)->bytes, key)) {

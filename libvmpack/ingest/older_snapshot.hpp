@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,7 +21,7 @@
 
 namespace vmpack {
 
-/// The newest snapshot of the same name, else the newest of all. Opened when first asked for something. A
+/// The parent, where there is one; else the newest snapshot of the same name, else the newest of all. Opened when first asked for something. A
 /// hint, as a layout is: what it suggests may be wrong, and costs only bytes. Where there is none, or it
 /// cannot be read, it suggests nothing.
 class OlderSnapshot {
@@ -28,6 +29,10 @@ class OlderSnapshot {
   /// `layout` is that of the image being packed, and must outlive this.
   OlderSnapshot(std::shared_ptr<const Repository> repository, ReferenceName name, const Layout& layout)
       : repository_(std::move(repository)), name_(std::move(name)), layout_(layout) {}
+  /// The parent; its frames come through `cache`.
+  OlderSnapshot(std::shared_ptr<const Repository> repository, const SnapshotDigest& parent,
+                std::shared_ptr<FrameCache> cache, const Layout& layout)
+      : repository_(std::move(repository)), parent_(parent), cache_(std::move(cache)), layout_(layout) {}
 
   /// Frames, at most kDeltaBasesMax, that hold what the given bytes of a part were: in the file of the same
   /// path, or of the same path but for its version, at the same offset; of metadata, at the same place of the
@@ -46,11 +51,13 @@ class OlderSnapshot {
   using Extents = std::vector<FileExtent>;
 
   void open();
-  void load_files(const Manifest& manifest);
+  void load_files(const SnapshotDigest& snapshot, const Manifest& manifest);
   [[nodiscard]] const Extents* find_file(std::string_view path) const;
 
   std::shared_ptr<const Repository> repository_;
   ReferenceName name_;
+  std::optional<SnapshotDigest> parent_;
+  std::shared_ptr<FrameCache> cache_;  // null: one of its own
   const Layout& layout_;
   bool opened_ = false;
   std::shared_ptr<ImageReader> image_;  // null: suggests nothing

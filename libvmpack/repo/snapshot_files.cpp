@@ -18,4 +18,9 @@ std::optional<FileTableDigest> file_table_of(const Repository& repository, const
   });
 }
 
+void put_file_table_note(const Repository& repository, const SnapshotDigest& snapshot,
+                         const FileTableDigest& table) {
+  repository.put_note(snapshot, kFileTableNote, dump_json({{"table", table.hex()}}));
+}
+
 }  // namespace vmpack

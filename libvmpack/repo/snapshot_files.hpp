@@ -18,4 +18,8 @@ inline constexpr std::string_view kFileTableNote = "files/table";
                                                            const SnapshotDigest& snapshot,
                                                            const Manifest& manifest);
 
+/// Says so of a snapshot. The table's root and the places of its pages must be there already.
+void put_file_table_note(const Repository& repository, const SnapshotDigest& snapshot,
+                         const FileTableDigest& table);
+
 }  // namespace vmpack

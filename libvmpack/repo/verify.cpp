@@ -19,6 +19,7 @@
 #include "libvmpack/pack/pack.hpp"
 #include "libvmpack/repo/object_index.hpp"
 #include "libvmpack/repo/repository.hpp"
+#include "libvmpack/repo/snapshot_files.hpp"
 #include "libvmpack/snapshot/file_table.hpp"
 #include "libvmpack/snapshot/map_reader.hpp"
 
@@ -283,7 +284,8 @@ class Verifier {
         }
       }
     });
-    if (manifest.files) check_file_table(snapshot, *manifest.files, uses);
+    if (const auto files = file_table_of(*repository_, snapshot, manifest))
+      check_file_table(snapshot, *files, uses);
   }
 
   static void need(std::unordered_map<FrameDigest, std::uint64_t, DigestHash>& uses, const FrameDigest& frame,
