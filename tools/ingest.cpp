@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include <optional>
 #include <ostream>
 
 #include "libvmpack/base/format_text.hpp"
@@ -89,15 +90,13 @@ void add_os_note(ApplianceSession& appliance, const Repository& repository, cons
 }
 
 /// Only what differs from the parent is packed; what the volumes hold is recorded afterwards.
-SnapshotDigest ingest_below_parent(const IngestCommandOptions& options, const ReferenceName& name,
-                                   const std::map<std::string, std::string>& labels,
-                                   const std::shared_ptr<Repository>& repository, Source& source,
-                                   Layout layout, ApplianceSession* appliance, Progress& progress,
-                                   const Context& context) {
+SnapshotDigest ingest_below_parent(const ParentSnapshot& parent, Source& source, Layout layout,
+                                   const ReferenceName& name, const IngestCommandOptions& options,
+                                   ApplianceSession* appliance, Progress& progress, const Context& context) {
   if (appliance != nullptr) appliance->complete(layout, progress);
-  const ParentSnapshot parent = open_parent(repository, repository->resolve(options.parent));
   const ChildResult child =
-      ingest_child(parent, source, layout, name, {options.level, labels, options.force, false}, progress);
+      ingest_child(parent, source, layout, name,
+                   {options.level, parse_labels(options.labels), options.force, false}, progress);
   tell_child(child, parent, name, source.facts(), options, context);
   record_child_files(parent, child, layout, source, options.level, progress);
   return child.ingest.snapshot;
@@ -109,12 +108,14 @@ int run_ingest(const IngestCommandOptions& options, const Context& context) {
   const auto repository = open_repository(options);
   const auto progress = make_progress(context, options);
   require_free_name(*repository, name, options.force);
+  std::optional<ParentSnapshot> parent;
+  if (!options.parent.empty()) parent = open_parent(repository, repository->resolve(options.parent));
   const auto source = open_source(options.image.image, options.image.source(), *progress);
   const auto appliance = start_appliance(options.image, *source);
   Layout layout = inspect_image(*source, appliance.get(), *progress);
-  if (!options.parent.empty()) {
-    const SnapshotDigest snapshot = ingest_below_parent(options, name, labels, repository, *source,
-                                                        std::move(layout), appliance.get(), *progress, context);
+  if (parent) {
+    const SnapshotDigest snapshot = ingest_below_parent(*parent, *source, std::move(layout), name, options,
+                                                        appliance.get(), *progress, context);
     if (appliance) add_os_note(*appliance, *repository, snapshot, *progress, options, context);
     return kDone;
   }

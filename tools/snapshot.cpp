@@ -30,8 +30,8 @@ struct SnapshotOptions : CommonOptions {
   bool no_facts = false;
 };
 
-Changes open_changes(const SnapshotOptions& options, const Repository& repository,
-                     const SnapshotDigest& base, Progress& progress) {
+Changes open_changes(const SnapshotOptions& options, const Repository& repository, const SnapshotDigest& base,
+                     Progress& progress) {
   if (options.overlay.empty()) return open_dirty_bitmap(options.uri, options.bitmap);
   Changes changes = open_overlay(options.overlay, options.backing_root, progress);
   const RecordedBase recorded = check_recorded_base(repository, base, changes.base, options.base_moved);
@@ -66,8 +66,8 @@ int run_snapshot(const SnapshotOptions& options, const Context& context) {
   require_free_name(*repository, name, options.force);
   const ParentSnapshot parent = open_parent(repository, repository->resolve(options.reference));
   const Changes changes = open_changes(options, *repository, parent.snapshot, *progress);
-  const ChildResult child = snapshot_changes(
-      parent, changes, name, {options.level, labels, options.force, false}, *progress);
+  const ChildResult child =
+      snapshot_changes(parent, changes, name, {options.level, labels, options.force, false}, *progress);
   tell_child(child, parent, name, changes.source->facts(), options, context);
   if (!options.no_facts) add_facts(parent, child, options, *progress);
   return kDone;
@@ -88,11 +88,10 @@ void add_snapshot(CLI::App& app, const Context& context, Action& action) {
       ->add_option("--backing-root", options->backing_root,
                    "Folder that further overlays and data files must lie in (default: the overlay's own)")
       ->type_name("DIR");
-  auto* uri = command
-                  ->add_option("--nbd", options->uri,
-                               "NBD export of the machine's disk, as it was at one moment")
-                  ->type_name("URI")
-                  ->excludes(overlay);
+  auto* uri =
+      command->add_option("--nbd", options->uri, "NBD export of the machine's disk, as it was at one moment")
+          ->type_name("URI")
+          ->excludes(overlay);
   auto* bitmap =
       command->add_option("--bitmap", options->bitmap, "Dirty bitmap of that export: what changed since REF")
           ->type_name("NAME");

@@ -55,13 +55,13 @@ class Child {
     sort_and_join(result_.changed);
     manifest().changed = {total_bytes(difference.data), total_bytes(difference.zeroed)};
     const std::vector<ByteRange> data = source_.data_ranges(0, source_.size());
-    const Plan plan =
-        make_plan(layout_, data,
-                  {repository_.parameters().whole_file_bytes_max, false, only, /*changes=*/true});
-    pack_plan(plan, layout_, source_, packer_, repository_.parameters(), progress_, [&](const Window& window) {
-      count_classes(window, manifest().classes);
-      result_.ingest.objects += window.objects.size();
-    });
+    const Plan plan = make_plan(
+        layout_, data, {repository_.parameters().whole_file_bytes_max, false, only, /*changes=*/true});
+    pack_plan(plan, layout_, source_, packer_, repository_.parameters(), progress_,
+              [&](const Window& window) {
+                count_classes(window, manifest().classes);
+                result_.ingest.objects += window.objects.size();
+              });
   }
 
   ChildResult commit(std::vector<VolumeSummary> volumes, const ReferenceName& name) {
@@ -89,8 +89,7 @@ class Child {
 
   MapRoot update_map() {
     const MapReader map(repository_.store(), parent_.snapshot, parent_.manifest.map);
-    const ParentMap before{map.root(),
-                           [&](const FrameDigest& frame) { return map.directory_in(frame); },
+    const ParentMap before{map.root(), [&](const FrameDigest& frame) { return map.directory_in(frame); },
                            [&](const FrameDigest& frame) { return map.page(frame); }};
     const std::vector<MapSegment> segments = packer_.take_segments();
     UpdatedMap updated = update_block_map(

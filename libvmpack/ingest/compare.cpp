@@ -58,8 +58,7 @@ Difference compare_job(Source& image, Source& before, ByteRange job, bool was_ze
   }
   Difference difference;
   for (std::uint64_t at = 0; at < job.length;) {
-    const std::uint64_t length =
-        std::min(job.length - at, kBlockBytes - (job.offset + at) % kBlockBytes);
+    const std::uint64_t length = std::min(job.length - at, kBlockBytes - (job.offset + at) % kBlockBytes);
     const ByteView block = now.subspan(at, length);
     const bool is_zero_now = is_zero(block);
     const bool differs =

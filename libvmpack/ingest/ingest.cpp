@@ -105,11 +105,12 @@ class Ingest {
       discarded->free += plan.discarded.free;
       discarded->swap += plan.discarded.swap;
     }
-    pack_plan(plan, layout_, source_, packer_, repository_.parameters(), progress_, [&](const Window& window) {
-      contents_.add(window);
-      count_classes(window, result_.manifest.classes);
-      result_.objects += window.objects.size();
-    });
+    pack_plan(plan, layout_, source_, packer_, repository_.parameters(), progress_,
+              [&](const Window& window) {
+                contents_.add(window);
+                count_classes(window, result_.manifest.classes);
+                result_.objects += window.objects.size();
+              });
   }
 
   void describe_image() {

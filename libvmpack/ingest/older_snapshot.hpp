@@ -21,9 +21,9 @@
 
 namespace vmpack {
 
-/// The parent, where there is one; else the newest snapshot of the same name, else the newest of all. Opened when first asked for something. A
-/// hint, as a layout is: what it suggests may be wrong, and costs only bytes. Where there is none, or it
-/// cannot be read, it suggests nothing.
+/// The parent, where there is one; else the newest snapshot of the same name, else the newest of all. Opened
+/// when first asked for something. A hint, as a layout is: what it suggests may be wrong, and costs only
+/// bytes. Where there is none, or it cannot be read, it suggests nothing.
 class OlderSnapshot {
  public:
   /// `layout` is that of the image being packed, and must outlive this.

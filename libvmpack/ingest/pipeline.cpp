@@ -73,13 +73,12 @@ void pack_plan(const Plan& plan, const Layout& layout, Source& source, Packer& p
   };
   const auto store = [&](const BatchPtr& batch) { packer.store(std::move(batch->frames)); };
   using tbb::filter_mode;
-  tbb::parallel_pipeline(
-      kWindowsInFlight,
-      tbb::make_filter<void, BatchPtr>(filter_mode::serial_in_order, read) &
-          tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::parallel, cut) &
-          tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::serial_in_order, plan_frames) &
-          tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::parallel, encode) &
-          tbb::make_filter<BatchPtr, void>(filter_mode::serial_in_order, store));
+  tbb::parallel_pipeline(kWindowsInFlight,
+                         tbb::make_filter<void, BatchPtr>(filter_mode::serial_in_order, read) &
+                             tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::parallel, cut) &
+                             tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::serial_in_order, plan_frames) &
+                             tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::parallel, encode) &
+                             tbb::make_filter<BatchPtr, void>(filter_mode::serial_in_order, store));
   progress.end();
 }
 

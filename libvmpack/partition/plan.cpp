@@ -23,8 +23,8 @@ bool is_sound(const FileExtent& extent, std::span<const ByteRange> allowed) {
          extent.file_offset <= UINT64_MAX / 2;
 }
 
-/// Longer runs of a file system that changed and belong to no file are files that are newer than the layout.
-/// Shorter ones are metadata.
+/// Longer runs that changed and belong to no file are files, or whole volumes, that are newer than the
+/// layout. Shorter ones are metadata.
 constexpr std::uint64_t kNewFileBytesMin = 32 * kKiB;
 
 /// Splits one file into parts: at holes, and at multiples of kPartBytesMax.
@@ -51,8 +51,7 @@ class FilePartBuilder {
       const ByteRange whole{extent.disk_offset, extent.length};
       if (extent.length > UINT64_MAX - extent.disk_offset) continue;
       for (const ByteRange& range : intersect({&whole, 1}, ranges_at(changed, whole))) {
-        pieces.push_back(
-            {extent.file_offset + (range.offset - whole.offset), range.offset, range.length});
+        pieces.push_back({extent.file_offset + (range.offset - whole.offset), range.offset, range.length});
       }
     }
     return add_extents(pieces, changed) ? std::move(parts_) : std::vector<Part>();
@@ -318,7 +317,7 @@ class RestBuilder {
         continue;
       }
       Part part;
-      const bool new_file = changes_ && is_long && zone.object_class == ObjectClass::kFsMetadata;
+      const bool new_file = changes_ && is_long && policy_of(zone.object_class).cutting == Cutting::kFixed;
       part.object_class = new_file ? ObjectClass::kData : zone.object_class;
       part.cutting = policy_of(part.object_class).cutting;
       part.bytes = stop - at;

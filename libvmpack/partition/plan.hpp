@@ -42,7 +42,7 @@ struct PlanOptions {
   /// Plan for what lies in these ranges alone (sorted, in whole sectors): an image may be planned in turns.
   std::optional<std::vector<ByteRange>> only = std::nullopt;
   /// `only` is what changed since the layout was made: of a file the pieces that lie there are cut, each on
-  /// its own, and long runs of a file system that belong to no file are taken for new ones.
+  /// its own, and long runs of metadata, or of nothing, are taken for new files.
   bool changes = false;
 };
 

@@ -46,8 +46,8 @@ struct Manifest {
   std::uint64_t image_bytes = 0;
   /// Of the image, that are not zero blocks. With `changed`: the parent's, and what its block map has more.
   std::uint64_t data_bytes = 0;
-  std::string source_format;     ///< "qcow2"
-  std::string table;             ///< "gpt", "mbr" or empty
+  std::string source_format;  ///< "qcow2"
+  std::string table;          ///< "gpt", "mbr" or empty
   std::vector<VolumeSummary> volumes;
   /// Of all of the image; with `changed`, of what changed.
   std::array<ClassStatistics, kObjectClassCount> classes{};

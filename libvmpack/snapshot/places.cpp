@@ -99,9 +99,8 @@ Bytes encode_places(const SnapshotDigest& snapshot, std::span<const FramePlace> 
 Bytes extend_places(const SnapshotDigest& snapshot, const Places& known, std::span<const FramePlace> more) {
   std::vector<PrefixPlace> all;
   all.reserve(known.count() + more.size());
-  known.for_each([&](std::uint64_t prefix, const FrameLocation& location) {
-    all.push_back({prefix, location});
-  });
+  known.for_each(
+      [&](std::uint64_t prefix, const FrameLocation& location) { all.push_back({prefix, location}); });
   add_places(all, more);
   return encode_prefix_places(snapshot, std::move(all));
 }

@@ -117,8 +117,7 @@ NbdConnection::NbdConnection(const NbdEndpoint& endpoint, const NbdPatience& pat
   size_ = static_cast<std::uint64_t>(size);
   multi_connection_ = ::nbd_can_multi_conn(handle) == 1;
   has_block_status_ = ::nbd_can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
-  has_changes_ =
-      !changes_context_.empty() && ::nbd_can_meta_context(handle, changes_context_.c_str()) == 1;
+  has_changes_ = !changes_context_.empty() && ::nbd_can_meta_context(handle, changes_context_.c_str()) == 1;
   // Whole replies. QEMU up to 7.2 drops the connection when it fails in the middle of one in pieces, and
   // looks for holes on every read before that, which we did already.
   whole_replies_ = ::nbd_can_df(handle) == 1;
@@ -224,8 +223,7 @@ void NbdConnection::find_data(std::uint64_t offset, std::uint64_t length, const 
 
 void NbdConnection::find_changes(std::uint64_t offset, std::uint64_t length, const AddExtent& add) {
   // Of a bitmap 1 is dirty; of the allocation depth 0 is what no layer has.
-  find_extents(
-      changes_context_.c_str(), [](std::uint32_t flags) { return flags != 0; }, offset, length, add);
+  find_extents(changes_context_.c_str(), [](std::uint32_t flags) { return flags != 0; }, offset, length, add);
 }
 
 void NbdConnection::find_extents(const char* context, bool (*wanted)(std::uint32_t flags),

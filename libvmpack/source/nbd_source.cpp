@@ -77,9 +77,10 @@ class NbdSource final : public Source {
   /// What the context for changes calls changed, in all of the image.
   std::vector<ByteRange> changed_ranges() {
     if (!has_changes_) {
-      throw Error(ErrorCode::kNotFound,
-                  fmt::format("{} tells nothing of {}", facts_.location, printable(changes_context_)),
-                  "export the disk with that bitmap (QMP: nbd-server-add, or block-export-add with \"bitmaps\")");
+      throw Error(
+          ErrorCode::kNotFound,
+          fmt::format("{} tells nothing of {}", facts_.location, printable(changes_context_)),
+          "export the disk with that bitmap (QMP: nbd-server-add, or block-export-add with \"bitmaps\")");
     }
     std::vector<ByteRange> ranges =
         find("cannot find the changes of", {0, size()}, &NbdConnection::find_changes);

@@ -213,8 +213,8 @@ Changes open_overlay(const std::string& image, const std::string& backing_root, 
   const OverlayChain overlay = resolve_overlay(std::move(top), root_for(path, backing_root));
   auto server = serve(image, overlay.layers, progress);
   const NbdEndpoint endpoint{server->socket_path(), {}};
-  Changes changes = open_nbd_changes(endpoint, std::move(server), facts_of(image, overlay.layers),
-                                     "qemu:allocation-depth");
+  Changes changes =
+      open_nbd_changes(endpoint, std::move(server), facts_of(image, overlay.layers), "qemu:allocation-depth");
   changes.base = overlay.base;
   return changes;
 }

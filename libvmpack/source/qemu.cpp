@@ -361,10 +361,10 @@ QemuNbd::QemuNbd(const ImageChain& chain) : state_(std::make_unique<State>()) {
   policy.listen_fds = 1;
   // The socket is ours, handed over as systemd would: so the child needs no folder to write to.
   const std::array fds{FdMapping{state_->folder.listener().get(), 3}};
-  state_->child.emplace(
-      spawn_sandboxed({find_program("qemu-nbd", kPackage), "--read-only", "--persistent", "--shared=16",
-                       "--cache=writeback", "--discard=ignore", "--allocation-depth", to_filename(node(chain, 0))},
-                      policy, fds));
+  state_->child.emplace(spawn_sandboxed(
+      {find_program("qemu-nbd", kPackage), "--read-only", "--persistent", "--shared=16", "--cache=writeback",
+       "--discard=ignore", "--allocation-depth", to_filename(node(chain, 0))},
+      policy, fds));
   state_->folder.listener().reset();  // so that connecting fails once the child is gone
 }
 QemuNbd::~QemuNbd() = default;

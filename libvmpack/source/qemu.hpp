@@ -48,7 +48,8 @@ void check_layer(const ImageLayer& layer);
 [[nodiscard]] bool looks_damaged(const std::string& words);
 
 /// A qemu-nbd that serves a chain, read-only, as the default export of a unix socket in a folder of its own,
-/// and tells in which of its layers each block lies. It ends with this object. Methods may be called from any thread.
+/// and tells in which of its layers each block lies. It ends with this object. Methods may be called from any
+/// thread.
 class QemuNbd {
  public:
   explicit QemuNbd(const ImageChain& chain);

@@ -29,4 +29,15 @@ TEST_CASE("a range lies within a set when one of its ranges holds all of it") {
   CHECK_FALSE(lies_within({}, 0, 0));
 }
 
+TEST_CASE("how much of a range lies in a set is counted over all that it touches") {
+  const Ranges ranges = {{10, 10}, {30, 10}, {50, 10}};
+  CHECK(overlap(ranges, {15, 40}) == 5 + 10 + 5);
+  CHECK(overlap(ranges, {20, 10}) == 0);
+  CHECK(overlap(ranges, {0, 100}) == 30);
+  CHECK(overlap(ranges, {12, 2}) == 2);
+  CHECK(overlap({}, {0, 100}) == 0);
+  CHECK(ranges_at(ranges, {19, 12}).size() == 2);
+  CHECK(ranges_at(ranges, {40, 10}).empty());
+}
+
 }  // namespace vmpack::test

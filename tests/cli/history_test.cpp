@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whatever is done to a repository, in any order: every reference reads back as the exact bytes it stands for.
-// VMPACK_HISTORY_STEPS says how many operations each seed does (12 without it).
+// Whatever is done to a repository, in any order: every reference reads back as the exact bytes it stands
+// for. VMPACK_HISTORY_STEPS says how many operations each seed does (12 without it).
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <filesystem>
@@ -110,9 +110,8 @@ class History {
     run_tool({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o",
               "cluster_size=" + clusters[random_.below(3)], "-B", base, "-F", "raw", disk, overlay});
     fs::remove(base);
-    std::vector<std::string> arguments{"snapshot", parent,    name,      "--overlay",
-                                       overlay,    "--force", "--quiet", "--repo",
-                                       repository_.path()};
+    std::vector<std::string> arguments{"snapshot", parent,    name,     "--overlay",       overlay,
+                                       "--force",  "--quiet", "--repo", repository_.path()};
     if (random_.below(3) == 0) arguments.emplace_back("--no-facts");
     vmpack_done(arguments);
     disks_[name] = disk;

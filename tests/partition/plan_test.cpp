@@ -287,3 +287,63 @@ TEST_CASE("whatever a layout claims, every byte of the data is in exactly one pa
     REQUIRE(covers_exactly(make_plan(hostile_layout(seed), data, {kWhole}), data, kImage));
   }
 }
+
+TEST_CASE("of a file that changed in part, the changed pieces are parts of that file") {
+  const Layout layout =
+      one_volume({file("/db.sqlite", kMiB, {{0, 2 * kMiB, kMiB / 2}, {kMiB / 2, 8 * kMiB, kMiB / 2}}),
+                  file("/other", 8192, {{0, 20 * kMiB, 8192}})});
+  const std::vector<ByteRange> changed{{2 * kMiB + 8192, 4096}, {8 * kMiB - 4096, 12288}};
+  const Plan plan = make_plan(layout, kAll, {kWhole, false, changed, true});
+  CHECK(plan.files_rejected == 0);
+  CHECK(covers_exactly(plan, changed, kImage));
+  REQUIRE(plan.parts.size() == 3);
+  CHECK(plan.parts[0].file == 0);
+  CHECK(plan.parts[0].file_offset == 8192);
+  CHECK(plan.parts[1].file == Part::kNoFile);
+  CHECK(plan.parts[1].object_class == ObjectClass::kFsMetadata);
+  CHECK(plan.parts[2].file == 0);
+  CHECK(plan.parts[2].file_offset == kMiB / 2);
+  CHECK(plan.parts[2].bytes == 8192);
+}
+
+TEST_CASE("a long run that changed and is of no known file is taken for a new one") {
+  const Layout layout = one_volume({});
+  const std::vector<ByteRange> changed{{4 * kMiB, 4096}, {8 * kMiB, 256 * kKiB}};
+  const Plan plan = make_plan(layout, kAll, {kWhole, false, changed, true});
+  REQUIRE(plan.parts.size() == 2);
+  CHECK(plan.parts[0].cutting == Cutting::kFixed);
+  CHECK(plan.parts[1].cutting == Cutting::kContentDefined);
+}
+
+TEST_CASE("a file of which half changed is taken as a whole, as far as it can be read") {
+  const Layout layout = one_volume({file("/half", 16384, {{0, 2 * kMiB, 8192}, {8192, 3 * kMiB, 8192}}),
+                                    file("/less", 16384, {{0, 4 * kMiB, 16384}}),
+                                    file("/unreadable", 8192, {{0, 40 * kMiB - 4096, 8192}})});
+  const std::vector<ByteRange> changed{{2 * kMiB, 8192}, {4 * kMiB, 4096}, {40 * kMiB - 4096, 4096}};
+  const std::vector<ByteRange> readable{{0, 40 * kMiB}};
+  CHECK(
+      widen_to_files(layout, changed, readable) ==
+      std::vector<ByteRange>{{2 * kMiB, 8192}, {3 * kMiB, 8192}, {4 * kMiB, 4096}, {40 * kMiB - 4096, 4096}});
+}
+
+TEST_CASE("whatever a layout claims, every byte that changed is in exactly one part, and no other is") {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    Random random(seed);
+    std::vector<ByteRange> changed;
+    for (std::uint64_t at = 0; at < kImage;) {
+      const std::uint64_t length = std::min((1 + random.below(500)) * kSectorBytes, kImage - at);
+      if (random.below(3) == 0) changed.push_back({at, length});
+      at += length + kSectorBytes * (1 + random.below(3000));
+    }
+    INFO("seed " << seed);
+    const Layout layout = hostile_layout(seed);
+    const std::vector<ByteRange> wide = widen_to_files(layout, changed, kAll);
+    const Plan plan = make_plan(layout, kAll, {kWhole, false, wide, true});
+    REQUIRE(covers_exactly(plan, wide, kImage));
+    std::uint64_t bytes = 0;
+    for (const Part& part : plan.parts) bytes += round_up(part.bytes, kSectorBytes);
+    std::uint64_t expected = 0;
+    for (const ByteRange& range : wide) expected += range.length;
+    REQUIRE(bytes == expected);
+  }
+}

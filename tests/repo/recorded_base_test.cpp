@@ -40,13 +40,14 @@ TEST_CASE("the snapshot is found in every form in which QEMU writes an address")
         R"(json:{"driver":"nbd","export":"web@3f9c","server":{"type":"unix","path":"/s"}})",
         R"(json:{"driver":"raw","file":{"driver":"nbd","export":"web@3f9c"}})",
         R"(json:{"file.driver":"nbd","file.export":"web@3f9c"})",
-        R"(json:{"driver":"raw","file":{"driver":"nbd","filename":"nbd://h/web@3f9c"}})",
-        "/mnt/web@3f9c", "/mnt/web@3f9c.raw", "web@3f9c"}) {
+        R"(json:{"driver":"raw","file":{"driver":"nbd","filename":"nbd://h/web@3f9c"}})", "/mnt/web@3f9c",
+        "/mnt/web@3f9c.raw", "web@3f9c"}) {
     INFO(name);
     CHECK(reference_in_backing_name(name) == "web@3f9c");
   }
   CHECK(reference_in_backing_name("nbd://host/web:v1") == "web:v1");
-  for (const std::string name : {"base.raw", "/images/base.qcow2", "json:{", "json:[]", "json:{\"a\":1}", ""}) {
+  for (const std::string name :
+       {"base.raw", "/images/base.qcow2", "json:{", "json:[]", "json:{\"a\":1}", ""}) {
     INFO(name);
     CHECK(reference_in_backing_name(name) == std::nullopt);
   }

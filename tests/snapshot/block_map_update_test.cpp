@@ -163,7 +163,8 @@ TEST_CASE("zeroing all of a disk leaves a root alone") {
   Nodes nodes;
   const MapRoot parent = build_block_map(kGiB, segments, frames, nodes.store());
   const std::vector<ByteRange> all{{0, kGiB}};
-  CHECK(update_block_map(nodes.parent(parent), kGiB, all, {}, frames, nodes.store()).root.directories.empty());
+  CHECK(
+      update_block_map(nodes.parent(parent), kGiB, all, {}, frames, nodes.store()).root.directories.empty());
 }
 
 TEST_CASE("a disk that grows beyond what its regions are made for keeps them") {
