@@ -9,6 +9,7 @@
 #include "libvmpack/base/format_text.hpp"
 #include "libvmpack/inspect/appliance_volumes.hpp"
 #include "libvmpack/inspect/inspect.hpp"
+#include "tools/notes.hpp"
 #include "tools/table.hpp"
 
 namespace vmpack::cli {
@@ -46,8 +47,8 @@ void add_image_options(CLI::App& command, ImageOptions& options) {
                    "Do without libguestfs: no operating system and packages, no XFS, btrfs and LVM");
 }
 
-std::unique_ptr<ApplianceSession> start_appliance(const ImageOptions& options, Source& source) {
-  if (options.no_os) return nullptr;
+std::unique_ptr<ApplianceSession> start_appliance(bool no_os, Source& source) {
+  if (no_os) return nullptr;
   return ApplianceSession::start(source.attachment(), sector_bytes_of(source), kApplianceTimeMax);
 }
 
@@ -64,6 +65,27 @@ Layout inspect_image(Source& source, ApplianceSession* appliance, Progress& prog
                     name_of(volume), volume.type));
   }
   return layout;
+}
+
+void add_os_note(ApplianceSession& appliance, const Repository& repository, const SnapshotDigest& snapshot,
+                 const CommonOptions& options, Progress& progress, const Context& context) {
+  progress.begin("reading the operating system", 0);
+  const ApplianceSession::Facts found = appliance.facts();
+  progress.end();
+  if (!found.failure.empty()) {
+    progress.warn(fmt::format("no operating-system facts: {}", found.failure));
+    return;
+  }
+  try {
+    repository.put_note(snapshot, kOsNote, to_json(found.facts));
+  } catch (const Error& error) {
+    progress.warn(fmt::format("the operating-system facts were not stored: {}", error.what()));
+    return;
+  }
+  if (!options.json && !options.quiet && !found.facts.systems.empty()) {
+    context.out << "  os    ";
+    print_systems(context.out, found.facts);
+  }
 }
 
 OrderedJson classes_to_json(const std::array<ClassStatistics, kObjectClassCount>& classes) {

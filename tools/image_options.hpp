@@ -30,10 +30,15 @@ struct ImageOptions {
 void add_image_options(CLI::App& command, ImageOptions& options);
 
 /// The appliance at work on `source`; null with --no-os.
-[[nodiscard]] std::unique_ptr<ApplianceSession> start_appliance(const ImageOptions& options, Source& source);
+[[nodiscard]] std::unique_ptr<ApplianceSession> start_appliance(bool no_os, Source& source);
 /// What can be read at once. The appliance, if there is one, is asked for the rest; if there is none, a
 /// warning says what is not read.
 [[nodiscard]] Layout inspect_image(Source& source, ApplianceSession* appliance, Progress& progress);
+
+/// Waits for what the appliance finds of operating systems, leaves a note of it and prints it. The snapshot
+/// stands without: whatever fails here is a warning.
+void add_os_note(ApplianceSession& appliance, const Repository& repository, const SnapshotDigest& snapshot,
+                 const CommonOptions& options, Progress& progress, const Context& context);
 
 /// A JSON object of objects and bytes by class, classes without objects left out.
 [[nodiscard]] OrderedJson classes_to_json(const std::array<ClassStatistics, kObjectClassCount>& classes);

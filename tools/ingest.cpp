@@ -67,28 +67,6 @@ void print_summary(const IngestResult& result, const ReferenceName& name, std::o
   }
 }
 
-/// The snapshot stands without these facts: whatever fails here is a warning.
-void add_os_note(ApplianceSession& appliance, const Repository& repository, const SnapshotDigest& snapshot,
-                 Progress& progress, const IngestCommandOptions& options, const Context& context) {
-  progress.begin("reading the operating system", 0);
-  const ApplianceSession::Facts found = appliance.facts();
-  progress.end();
-  if (!found.failure.empty()) {
-    progress.warn(fmt::format("no operating-system facts: {}", found.failure));
-    return;
-  }
-  try {
-    repository.put_note(snapshot, kOsNote, to_json(found.facts));
-  } catch (const Error& error) {
-    progress.warn(fmt::format("the operating-system facts were not stored: {}", error.what()));
-    return;
-  }
-  if (!options.json && !options.quiet && !found.facts.systems.empty()) {
-    context.out << "  os    ";
-    print_systems(context.out, found.facts);
-  }
-}
-
 /// Only what differs from the parent is packed; what the volumes hold is recorded afterwards.
 SnapshotDigest ingest_below_parent(const ParentSnapshot& parent, Source& source, Layout layout,
                                    const ReferenceName& name, const IngestCommandOptions& options,
@@ -111,12 +89,12 @@ int run_ingest(const IngestCommandOptions& options, const Context& context) {
   std::optional<ParentSnapshot> parent;
   if (!options.parent.empty()) parent = open_parent(repository, repository->resolve(options.parent));
   const auto source = open_source(options.image.image, options.image.source(), *progress);
-  const auto appliance = start_appliance(options.image, *source);
+  const auto appliance = start_appliance(options.image.no_os, *source);
   Layout layout = inspect_image(*source, appliance.get(), *progress);
   if (parent) {
     const SnapshotDigest snapshot = ingest_below_parent(*parent, *source, std::move(layout), name, options,
                                                         appliance.get(), *progress, context);
-    if (appliance) add_os_note(*appliance, *repository, snapshot, *progress, options, context);
+    if (appliance) add_os_note(*appliance, *repository, snapshot, options, *progress, context);
     return kDone;
   }
   const IngestResult result =
@@ -133,7 +111,7 @@ int run_ingest(const IngestCommandOptions& options, const Context& context) {
     print_summary(result, name, context.out);
   }
   context.out.flush();
-  if (appliance) add_os_note(*appliance, *repository, result.snapshot, *progress, options, context);
+  if (appliance) add_os_note(*appliance, *repository, result.snapshot, options, *progress, context);
   return kDone;
 }
 

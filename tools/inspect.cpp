@@ -153,7 +153,7 @@ ImageFacts find_facts(const InspectCommandOptions& options, Progress& progress) 
   const auto source = open_source(options.image.image, options.image.source(), progress);
   facts.source = source->facts();
   facts.image_bytes = source->size();
-  const auto appliance = start_appliance(options.image, *source);
+  const auto appliance = start_appliance(options.image.no_os, *source);
   facts.layout = inspect_image(*source, appliance.get(), progress);
   if (appliance) {
     progress.begin("reading volumes", 0);

@@ -2,13 +2,17 @@
 // vmpack snapshot: a new snapshot from one that is there, and what a machine changed on top of it.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <ostream>
 
 #include "libvmpack/base/format_text.hpp"
 #include "libvmpack/ingest/child_snapshot.hpp"
 #include "libvmpack/ingest/commit.hpp"
 #include "libvmpack/ingest/snapshot_source.hpp"
+#include "libvmpack/inspect/appliance_volumes.hpp"
+#include "libvmpack/inspect/inspect.hpp"
 #include "libvmpack/repo/recorded_base.hpp"
+#include "libvmpack/source/temp_copy.hpp"
 #include "tools/child_facts.hpp"
 #include "tools/image_options.hpp"
 #include "tools/notes.hpp"
@@ -28,6 +32,7 @@ struct SnapshotOptions : CommonOptions {
   bool force = false;
   bool base_moved = false;
   bool no_facts = false;
+  bool no_os = false;
 };
 
 Changes open_changes(const SnapshotOptions& options, const Repository& repository, const SnapshotDigest& base,
@@ -42,15 +47,29 @@ Changes open_changes(const SnapshotOptions& options, const Repository& repositor
   return changes;
 }
 
+/// What the host alone can read, and then, with the appliance, the rest.
+void find_facts(const ParentSnapshot& parent, const ChildResult& child, const SnapshotOptions& options,
+                Progress& progress, const Context& context) {
+  const auto source = open_snapshot_source(parent.repository, child.ingest.snapshot, parent.cache);
+  Layout layout = inspect(*source, {}, progress);
+  record_child_files(parent, child, layout, *source, options.level, progress);
+  if (options.no_os) return;
+  const auto copy = copy_to_temp(*source, "to show it to the appliance", progress);
+  const auto appliance = start_appliance(options.no_os, *copy);
+  appliance->ask_for(layout);
+  const bool is_more = std::ranges::any_of(layout.volumes, needs_appliance);
+  appliance->complete(layout, progress);
+  if (is_more) record_child_files(parent, child, layout, *copy, options.level, progress);
+  add_os_note(*appliance, *parent.repository, child.ingest.snapshot, options, progress, context);
+}
+
 /// The snapshot stands without these: whatever fails here is a warning.
 void add_facts(const ParentSnapshot& parent, const ChildResult& child, const SnapshotOptions& options,
-               Progress& progress) {
+               Progress& progress, const Context& context) {
   try {
-    const auto source = open_snapshot_source(parent.repository, child.ingest.snapshot, parent.cache);
-    const Layout layout = inspect_image(*source, nullptr, progress);
-    record_child_files(parent, child, layout, *source, options.level, progress);
+    find_facts(parent, child, options, progress, context);
   } catch (const Error& error) {
-    progress.warn(fmt::format("its files are not known: {}", error.what()));
+    progress.warn(fmt::format("not all is known of what it holds: {}", error.what()));
   }
 }
 
@@ -69,7 +88,7 @@ int run_snapshot(const SnapshotOptions& options, const Context& context) {
   const ChildResult child =
       snapshot_changes(parent, changes, name, {options.level, labels, options.force, false}, *progress);
   tell_child(child, parent, name, changes.source->facts(), options, context);
-  if (!options.no_facts) add_facts(parent, child, options, *progress);
+  if (!options.no_facts) add_facts(parent, child, options, *progress, context);
   return kDone;
 }
 
@@ -105,7 +124,9 @@ void add_snapshot(CLI::App& app, const Context& context, Action& action) {
   command->add_flag("--force", options->force, "Move the reference if it exists");
   command->add_flag("--base-moved", options->base_moved,
                     "The tag that the overlay names as its base meant REF when the machine was started");
-  command->add_flag("--no-facts", options->no_facts, "Do not look which files the new snapshot holds");
+  command->add_flag("--no-facts", options->no_facts, "Do not look into the new snapshot afterwards");
+  command->add_flag("--no-os", options->no_os,
+                    "Look without libguestfs: no operating system and packages, no XFS, btrfs and LVM");
   add_repository_option(*command, *options);
   add_common_options(*command, *options);
   command->callback([options, &context, &action] {

@@ -363,10 +363,8 @@ std::vector<ByteRange> widen_to_files(const Layout& layout, std::span<const Byte
       sort_and_join(whole);
       std::uint64_t differing = 0;
       for (const ByteRange& range : whole) differing += overlap(changed, range);
-      if (differing > 0 && differing >= total_bytes(whole) / 2) {
-        const auto readable_parts = intersect(whole, readable);
-        wide.insert(wide.end(), readable_parts.begin(), readable_parts.end());
-      }
+      if (differing > 0 && differing >= total_bytes(whole) / 2)
+        wide.insert(wide.end(), whole.begin(), whole.end());
     }
   }
   sort_and_join(wide);

@@ -66,11 +66,19 @@ TempImage::~TempImage() {
   if (!name_.empty()) ::unlink(name_.c_str());
 }
 
+void TempImage::require_allowed(std::uint64_t more) const {
+  if (more <= bytes_max_ - bytes_) return;
+  throw Error(ErrorCode::kLimit,
+              fmt::format("it would take more than the {} allowed {}", format_bytes(bytes_max_), purpose_));
+}
+
+void TempImage::skip(std::uint64_t bytes) {
+  require_allowed(bytes);
+  bytes_ += bytes;
+}
+
 void TempImage::append(ByteView bytes) {
-  if (bytes.size() > bytes_max_ - bytes_) {
-    throw Error(ErrorCode::kLimit,
-                fmt::format("it would take more than the {} allowed {}", format_bytes(bytes_max_), purpose_));
-  }
+  require_allowed(bytes.size());
   const std::uint64_t start = bytes_;
   std::size_t data = 0;  // where the stretch begins that is not written yet
   for (std::size_t at = 0; at < bytes.size();) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Room on a disk for an image that has to be decompressed before it can be read.
+// Room on a disk for an image that has to be written out before a program can read it.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,8 @@ class TempImage {
   /// Writes behind what is there; zeros become holes. Throws Error: kNoSpace when the disk is full or would
   /// be nearly so, kLimit when there would be more than `bytes_max`.
   void append(ByteView bytes);
+  /// Leaves a hole of that length behind what is there.
+  void skip(std::uint64_t bytes);
   /// Nothing more comes.
   void finish();
 
@@ -34,6 +36,7 @@ class TempImage {
  private:
   friend class NamedTempImage;
 
+  void require_allowed(std::uint64_t more) const;
   void write(ByteView bytes, std::uint64_t offset);
   void require_space();
 

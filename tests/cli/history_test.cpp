@@ -110,8 +110,8 @@ class History {
     run_tool({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o",
               "cluster_size=" + clusters[random_.below(3)], "-B", base, "-F", "raw", disk, overlay});
     fs::remove(base);
-    std::vector<std::string> arguments{"snapshot", parent,    name,     "--overlay",       overlay,
-                                       "--force",  "--quiet", "--repo", repository_.path()};
+    std::vector<std::string> arguments{"snapshot", parent,    name,      "--no-os", "--overlay",
+                                       overlay,    "--force", "--quiet", "--repo",  repository_.path()};
     if (random_.below(3) == 0) arguments.emplace_back("--no-facts");
     vmpack_done(arguments);
     disks_[name] = disk;

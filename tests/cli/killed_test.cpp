@@ -112,6 +112,51 @@ TEST_CASE("an ingest killed at any moment leaves what was there, and the next on
   CHECK(killed * 2 >= kills_wanted());
 }
 
+TEST_CASE("a snapshot killed at any moment leaves what was there, and the next one succeeds") {
+  const SampleRepository repository(memory_folder());
+  const std::string base = repository / "base";
+  make_sample_image(base, 12 * kMiB, 1);
+  repository.ingest(base, "base:1");
+  const std::string overlay = repository / "overlay.qcow2";
+  run_tool({"qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, overlay});
+  run_tool({"qemu-io", "-f", "qcow2", "-c", "write -P 0x5a 3M 2M", "-c", "write -z 1M 1M", overlay});
+  const std::string flat = repository / "flat";
+  run_tool({"qemu-img", "convert", "-O", "raw", overlay, flat});
+  const std::string trial = repository / "trial";
+  const std::string out = repository / "out";
+  const std::vector<std::string> snapshot{program("VMPACK"), "snapshot", "base:1",  "base:2",
+                                          "--overlay",       overlay,    "--no-os", "--quiet",
+                                          "--force",         "--repo",   trial};
+  const auto begin_trial = [&] {
+    std::filesystem::remove_all(trial);
+    std::filesystem::copy(repository.path(), trial, std::filesystem::copy_options::recursive);
+  };
+  const auto require_snapshot = [&](const std::string& reference, const std::string& image) {
+    vmpack_done({"restore", reference, out, "--force", "--quiet", "--repo", trial});
+    REQUIRE(same_bytes(out, image));
+  };
+  begin_trial();
+  const auto start = Clock::now();
+  REQUIRE(wait_for(start_command(snapshot)) == 0);
+  const auto whole = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
+  Random random(20'27);
+  for (std::uint64_t i = 0; i < kills_wanted() / 2; ++i) {
+    const std::chrono::microseconds delay(random.below(static_cast<std::uint64_t>(whole.count())));
+    INFO("kill " << i << " after " << delay.count() << " of " << whole.count() << " microseconds");
+    begin_trial();
+    const int process = start_command(snapshot);
+    std::this_thread::sleep_for(delay);
+    ::kill(process, SIGKILL);
+    const int code = wait_for(process);
+    REQUIRE((code == kKilled || code == 0));
+    vmpack_done({"verify", "--repo", trial});
+    require_snapshot("base:1", base);
+    REQUIRE(wait_for(start_command(snapshot)) == 0);
+    require_snapshot("base:2", flat);
+    vmpack_done({"verify", "--repo", trial});
+  }
+}
+
 TEST_CASE("the helpers of an ingest that is killed end with it") {
   const SampleRepository repository(memory_folder());
   const std::string image = repository / "image.qcow2";

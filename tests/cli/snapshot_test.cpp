@@ -60,8 +60,8 @@ class Machine {
 
   [[nodiscard]] CommandResult try_snapshot(const std::string& name,
                                            const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments{"snapshot", "base:1",          name, "--overlay", overlay(),
-                                       "--repo",   repository_.path()};
+    std::vector<std::string> arguments{"snapshot",  "base:1",  name,     "--no-os",
+                                       "--overlay", overlay(), "--repo", repository_.path()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return vmpack(arguments);
   }
@@ -177,8 +177,8 @@ TEST_CASE("snapshots of snapshots come back, each as it was") {
     flats.push_back(flat);
     const std::string name = "base:" + std::to_string(i);
     // All that was written since base:1 is more than what changed since the last one, and as good.
-    vmpack_done(
-        {"snapshot", parent, name, "--overlay", machine.overlay(), "--repo", machine.repository().path()});
+    vmpack_done({"snapshot", parent, name, "--no-os", "--overlay", machine.overlay(), "--repo",
+                 machine.repository().path()});
     parent = name;
   }
   for (std::size_t i = 0; i < flats.size(); ++i) {
@@ -196,7 +196,8 @@ TEST_CASE("an overlay on an overlay is followed to the base") {
   const std::string flat = machine.repository() / "flat.raw";
   run_tool({"qemu-img", "convert", "-O", "raw", top, flat});
   machine.take_base_away();
-  vmpack_done({"snapshot", "base:1", "base:2", "--overlay", top, "--repo", machine.repository().path()});
+  vmpack_done(
+      {"snapshot", "base:1", "base:2", "--no-os", "--overlay", top, "--repo", machine.repository().path()});
   machine.require_same("base:2", flat);
 }
 
@@ -240,7 +241,8 @@ TEST_CASE("what is no overlay is refused") {
   const std::string whole = machine.repository() / "whole.qcow2";
   run_tool({"qemu-img", "convert", "-O", "qcow2", machine.base(), whole});
   const auto snapshot_of = [&](const std::string& file) {
-    return vmpack({"snapshot", "base:1", "base:2", "--overlay", file, "--repo", machine.repository().path()});
+    return vmpack({"snapshot", "base:1", "base:2", "--no-os", "--overlay", file, "--repo",
+                   machine.repository().path()});
   };
   require_one_line(snapshot_of(whole), 2, {"no backing file", "--parent"});
   require_one_line(snapshot_of(machine.base()), 2, {"not a qcow2 overlay"});
@@ -277,7 +279,7 @@ TEST_CASE("a dirty bitmap says what changed, and the export's bytes are taken th
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   const std::string uri = "nbd+unix:///?socket=" + socket;
   const auto snapshot = [&](const std::string& bitmap) {
-    return vmpack({"snapshot", "base:1", "base:2", "--nbd", uri, "--bitmap", bitmap, "--repo",
+    return vmpack({"snapshot", "base:1", "base:2", "--no-os", "--nbd", uri, "--bitmap", bitmap, "--repo",
                    machine.repository().path()});
   };
   require_one_line(snapshot("other"), 1, {"other", "bitmap"});

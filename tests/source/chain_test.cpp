@@ -8,6 +8,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "libvmpack/source/changes.hpp"
 #include "libvmpack/source/vmdk_descriptor.hpp"
 #include "tests/source/images.hpp"
 #include "tests/support/files.hpp"
@@ -262,6 +263,35 @@ TEST_CASE("extent lines of a vmdk descriptor are read as QEMU reads them") {
   std::string many;
   for (std::size_t i = 0; i <= kVmdkExtentsMax; ++i) many += "RW 1 SPARSE \"x\"\n";
   CHECK_THROWS_AS(parse_vmdk_extents(many, "x"), Error);
+}
+
+TEST_CASE("an overlay alone needs no base, and tells what was written, zeroed and discarded") {
+  TempDir folder;
+  test::Warnings warnings;
+  test::write_sparse(folder / "base.raw", disk_bytes(kMiB, 1));
+  make_overlay(folder / "disk.qcow2", "base.raw");
+  run_tool({"qemu-io", "-f", "qcow2", "-c", "write -P 1 512k 64k", "-c", "write -z 64k 64k", "-c",
+            "discard 896k 64k", folder / "disk.qcow2"});
+  fs::remove(folder / "base.raw");
+  const Changes changes = open_overlay(folder / "disk.qcow2", {}, warnings);
+  CHECK(changes.base == "base.raw");
+  CHECK(changes.ranges ==
+        std::vector<ByteRange>{{64 * kKiB, 64 * kKiB}, {512 * kKiB, 64 * kKiB}, {896 * kKiB, 64 * kKiB}});
+  CHECK(changes.source->data_ranges(0, kMiB) == std::vector<ByteRange>{{512 * kKiB, 64 * kKiB}});
+}
+
+TEST_CASE("an overlay alone reaches no data file outside its folder") {
+  TempDir folder;
+  test::Warnings warnings;
+  fs::create_directory(folder / "inside");
+  run_tool({"qemu-img", "create", "-f", "qcow2", "-u", "-F", "raw", "-b", "base.raw", "-o",
+            "data_file=" + (folder / "data.raw"), folder / "inside/disk.qcow2", "1M"});
+  try {
+    (void)open_overlay(folder / "inside/disk.qcow2", {}, warnings);
+    FAIL("it was opened");
+  } catch (const Error& error) {
+    check_refused(error, "data.raw");
+  }
 }
 
 }  // namespace
