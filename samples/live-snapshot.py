@@ -11,6 +11,7 @@ Then
     samples/live-snapshot.py --qmp vm.qmp --node disk0 --since since-v1 --next since-v2 web:v1 web:v2
 
 makes web:v2 of what was written, and leaves the bitmap since-v2, which tells what is written from then on.
+Further options (--no-os, --label K=V) go to vmpack snapshot; $VMPACK names the program.
 """
 import argparse
 import json
@@ -96,13 +97,13 @@ def main():
     parser.add_argument("--next", required=True, help="bitmap to make, of what will be written since NEW-REF")
     parser.add_argument("ref")
     parser.add_argument("new_ref")
-    options = parser.parse_args()
+    options, more = parser.parse_known_args()
     qmp = Qmp(options.qmp)
     with tempfile.TemporaryDirectory() as folder:
         uri = freeze(qmp, options, folder)
         vmpack = os.environ.get("VMPACK", "vmpack")
         done = subprocess.run([vmpack, "snapshot", options.ref, options.new_ref, "--nbd", uri,
-                               "--bitmap", options.since], check=False)
+                               "--bitmap", options.since, *more], check=False)
         thaw(qmp, options, options.next if done.returncode == 0 else options.since)
     return done.returncode
 
