@@ -5,12 +5,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
-#include <limits>
 #include <thread>
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
+#include "libvmpack/base/parse_size.hpp"
 #include "libvmpack/base/units.hpp"
 
 namespace vmpack {
@@ -92,26 +91,6 @@ void print_error(std::ostream& err, std::string_view message, std::string_view h
   err << "vmserve: " << printable(message);
   if (!hint.empty()) err << "; " << printable(hint);
   err << '\n';
-}
-
-std::uint64_t parse_size(std::string_view text) {
-  const auto bad = [&] {
-    return Error(ErrorCode::kInvalid, fmt::format("bad size \"{}\"", text),
-                 "write a number with K, M, G or T behind it");
-  };
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc()) throw bad();
-  std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  if (unit.ends_with('B')) unit.remove_suffix(1);
-  if (unit.size() == 2 && unit.ends_with('i')) unit.remove_suffix(1);
-  if (unit.empty()) return value;
-  constexpr std::string_view kUnits = "KMGT";
-  const auto power = unit.size() == 1 ? kUnits.find(unit.front()) : std::string_view::npos;
-  if (power == std::string_view::npos) throw bad();
-  const unsigned shift = 10 * (static_cast<unsigned>(power) + 1);
-  if (value > std::numeric_limits<std::uint64_t>::max() >> shift) throw bad();
-  return value << shift;
 }
 
 }  // namespace vmpack

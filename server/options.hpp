@@ -33,7 +33,4 @@ struct ParsedOptions {
 /// One line on `err`: what is wrong, and what to do about it.
 void print_error(std::ostream& err, std::string_view message, std::string_view hint);
 
-/// "1048576", "512K", "64M", "2G", "1T", also as "64MiB": powers of 1024. Throws kInvalid.
-[[nodiscard]] std::uint64_t parse_size(std::string_view text);
-
 }  // namespace vmpack
