@@ -83,6 +83,9 @@ int run(const std::vector<std::string>& arguments, const Context& context) {
   add_verify(app, context, action);
   add_stats(app, context, action);
   add_explain(app, context, action);
+  add_log(app, context, action);
+  add_tag(app, context, action);
+  add_untag(app, context, action);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app.parse(reversed);

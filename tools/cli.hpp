@@ -25,6 +25,7 @@ struct Context {
   std::ostream& out;
   std::ostream& err;
   bool err_is_terminal = false;
+  bool out_is_utf8 = false;  ///< more than ASCII may be printed
 };
 
 /// Options that every command has.
@@ -66,6 +67,9 @@ void add_restore(CLI::App& app, const Context& context, Action& action);
 void add_verify(CLI::App& app, const Context& context, Action& action);
 void add_stats(CLI::App& app, const Context& context, Action& action);
 void add_explain(CLI::App& app, const Context& context, Action& action);
+void add_log(CLI::App& app, const Context& context, Action& action);
+void add_tag(CLI::App& app, const Context& context, Action& action);
+void add_untag(CLI::App& app, const Context& context, Action& action);
 
 /// Runs one command line (without the program's name). Never throws.
 int run(const std::vector<std::string>& arguments, const Context& context);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmpack: wires the commands to this process's terminal.
+#include <langinfo.h>
+#include <locale.h>
 #include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,6 +10,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
+#include <string_view>
 
 #include "tools/cli.hpp"
 
@@ -33,6 +36,15 @@ void prepare_heap() {
   mallopt(M_TOP_PAD, 1 << 20);
 }
 
+/// Whether the user's locale writes UTF-8.
+bool locale_is_utf8() {
+  const locale_t locale = ::newlocale(LC_CTYPE_MASK, "", nullptr);
+  if (locale == nullptr) return false;
+  const bool utf8 = std::string_view(::nl_langinfo_l(CODESET, locale)) == "UTF-8";
+  ::freelocale(locale);
+  return utf8;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -40,7 +52,8 @@ int main(int argc, char** argv) {
   prepare_heap();
   const char* term = std::getenv("TERM");  // NOLINT(concurrency-mt-unsafe): no other thread yet
   const bool dumb = term != nullptr && std::string_view(term) == "dumb";
-  const vmpack::cli::Context context{std::cout, std::cerr, isatty(STDERR_FILENO) == 1 && !dumb};
+  const vmpack::cli::Context context{std::cout, std::cerr, isatty(STDERR_FILENO) == 1 && !dumb,
+                                     locale_is_utf8()};
   const int code = vmpack::cli::run({argv + 1, argv + argc}, context);
   std::cout.flush();
   if (!std::cout && code == vmpack::cli::kDone) return vmpack::cli::kFailed;

@@ -54,6 +54,16 @@ std::string format_count(std::uint64_t count) {
   return text;
 }
 
+std::string format_age(std::int64_t seconds) {
+  constexpr std::int64_t kMinute = 60;
+  constexpr std::int64_t kHour = 60 * kMinute;
+  constexpr std::int64_t kDay = 24 * kHour;
+  if (seconds < kMinute) return fmt::format("{} s", std::max<std::int64_t>(seconds, 0));
+  if (seconds < kHour) return fmt::format("{} min", seconds / kMinute);
+  if (seconds < kDay) return fmt::format("{} h", seconds / kHour);
+  return fmt::format("{} {}", seconds / kDay, seconds < 2 * kDay ? "day" : "days");
+}
+
 std::string format_time(std::int64_t seconds) {
   const std::time_t time = seconds;
   std::tm parts{};

@@ -12,6 +12,8 @@ namespace vmpack {
 [[nodiscard]] std::string format_bytes(std::uint64_t bytes);
 /// "62,031".
 [[nodiscard]] std::string format_count(std::uint64_t count);
+/// "12 s", "5 min", "3 h", "12 days": the largest unit that gives a whole number. A time to come is "0 s".
+[[nodiscard]] std::string format_age(std::int64_t seconds);
 /// Seconds since 1970 as "2026-11-24T10:00:00Z".
 [[nodiscard]] std::string format_time(std::int64_t seconds);
 /// `text` with control characters and invalid UTF-8 replaced, safe to show on a terminal: names come from

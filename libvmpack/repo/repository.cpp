@@ -20,6 +20,8 @@ constexpr std::string_view kRepositoryFormat = "vmpack-repository";
 constexpr std::string_view kReferenceFormat = "vmpack-reference";
 constexpr std::string_view kSnapshotsPrefix = "snapshots/";
 constexpr std::string_view kReferencesPrefix = "refs/";
+constexpr std::string_view kNotesPrefix = "notes/";
+constexpr std::string_view kRemovedFeature = "removed";
 constexpr int kReferenceRaces = 16;
 
 std::string random_id() {
@@ -68,27 +70,57 @@ RepositoryParameters parameters_from_json(const OrderedJson& json, std::string_v
   return parameters;
 }
 
-ReferenceEntry reference_from_text(const ReferenceName& name, std::string_view text, std::string_view where) {
+/// What the file of a reference says. Without a snapshot the reference was removed: the file stays, so that
+/// the sequence never goes back.
+struct ReferenceState {
+  std::optional<SnapshotDigest> snapshot;
+  std::uint64_t sequence = 0;
+  std::int64_t time = 0;
+};
+
+ReferenceState reference_from_text(const ReferenceName& name, std::string_view text, std::string_view where) {
   return read_json(check_sealed_json(text, where), where, [&](const OrderedJson& json) {
-    check_json_format(json, kReferenceFormat, {}, where);
+    check_json_format(json, kReferenceFormat, {kRemovedFeature}, where);
     if (json.at("name").get<std::string>() != name.name || json.at("tag").get<std::string>() != name.tag) {
       throw Error(ErrorCode::kDamaged, fmt::format("{} is damaged: it belongs to another reference", where));
     }
-    return ReferenceEntry{name, SnapshotDigest(digest_from_json(json.at("snapshot"), where)),
-                          json.at("sequence").get<std::uint64_t>(), json.at("time").get<std::int64_t>()};
+    ReferenceState state{{}, json.at("sequence").get<std::uint64_t>(), json.at("time").get<std::int64_t>()};
+    if (json.at("required_features").empty()) {
+      state.snapshot = SnapshotDigest(digest_from_json(json.at("snapshot"), where));
+    }
+    return state;
   });
 }
 
-std::string reference_to_text(const ReferenceEntry& entry) {
-  const OrderedJson json = {{"format", kReferenceFormat},
-                            {"version", kFormatVersion},
-                            {"required_features", OrderedJson::array()},
-                            {"name", entry.name.name},
-                            {"tag", entry.name.tag},
-                            {"snapshot", entry.snapshot.hex()},
-                            {"sequence", entry.sequence},
-                            {"time", entry.modified_seconds}};
+std::string reference_to_text(const ReferenceName& name, const ReferenceState& state) {
+  OrderedJson json = {{"format", kReferenceFormat},
+                      {"version", kFormatVersion},
+                      {"required_features", OrderedJson::array()},
+                      {"name", name.name},
+                      {"tag", name.tag}};
+  if (state.snapshot) {
+    json["snapshot"] = state.snapshot->hex();
+  } else {
+    json["required_features"].push_back(kRemovedFeature);
+  }
+  json["sequence"] = state.sequence;
+  json["time"] = state.time;
   return seal_json(dump_json(json));
+}
+
+/// The file of a reference; nullopt when it was never set. With `version`, what to replace.
+std::optional<ReferenceState> read_reference(Store& store, const ReferenceName& name,
+                                             std::optional<StoreVersion>* version = nullptr) {
+  const std::string key = reference_key(name);
+  try {
+    StoreStat stat;
+    const Bytes bytes = store.get(key, limits::kJsonBytesMax, &stat);
+    if (version != nullptr) *version = stat.version;
+    return reference_from_text(name, as_text(bytes), key);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kNotFound) return std::nullopt;
+    throw;
+  }
 }
 
 /// "refs/web/v1" to web:v1; nullopt for what no reference is kept under.
@@ -171,14 +203,9 @@ std::vector<ReferenceEntry> Repository::references(std::vector<std::string>* dam
 }
 
 std::optional<ReferenceEntry> Repository::find(const ReferenceName& name) const {
-  const std::string key = reference_key(name);
-  try {
-    const Bytes bytes = store_->get(key, limits::kJsonBytesMax);
-    return reference_from_text(name, as_text(bytes), key);
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kNotFound) return std::nullopt;
-    throw;
-  }
+  const auto state = read_reference(*store_, name);
+  if (!state || !state->snapshot) return std::nullopt;
+  return ReferenceEntry{name, *state->snapshot, state->sequence, state->time};
 }
 
 SnapshotDigest Repository::resolve(std::string_view text) const {
@@ -205,28 +232,73 @@ SnapshotDigest Repository::resolve(std::string_view text) const {
 }
 
 void Repository::set_reference(const ReferenceName& name, const SnapshotDigest& snapshot, bool force) const {
-  if (!note(snapshot, name_note(name.name))) put_note(snapshot, name_note(name.name), "{}");
-  const std::string key = reference_key(name);
+  if (!note(snapshot, name_note(name.name))) {
+    put_note(snapshot, name_note(name.name), dump_json({{"time", store_->now()}}));
+  }
   for (int attempt = 0; attempt < kReferenceRaces; ++attempt) {
-    ReferenceEntry entry{name, snapshot, 1, store_->now()};
     std::optional<StoreVersion> version;
+    std::optional<ReferenceState> old;
+    bool taken = false;
     try {
-      StoreStat stat;
-      const Bytes bytes = store_->get(key, limits::kJsonBytesMax, &stat);
-      version = stat.version;
-      const ReferenceEntry old = reference_from_text(name, as_text(bytes), key);
-      if (old.snapshot == snapshot) return;
-      entry.sequence = old.sequence + 1;
+      old = read_reference(*store_, name, &version);
+      taken = old && old->snapshot;
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kNotFound && !(force && error.code() == ErrorCode::kDamaged)) throw;
+      if (!force || error.code() != ErrorCode::kDamaged) throw;
     }
-    if (version && !force) {
+    if (taken && old->snapshot == snapshot) return;
+    if (taken && !force) {
       throw Error(ErrorCode::kAlreadyExists, fmt::format("{} exists already", name.text()),
                   "choose another tag, or move it with --force");
     }
-    if (store_->replace_if_version(key, as_byte_view(reference_to_text(entry)), version)) return;
+    const ReferenceState state{snapshot, old ? old->sequence + 1 : 1, store_->now()};
+    const std::string text = reference_to_text(name, state);
+    if (store_->replace_if_version(reference_key(name), as_byte_view(text), version)) return;
   }
   throw Error(ErrorCode::kIo, fmt::format("{} keeps being moved by others", name.text()), "try again");
+}
+
+ReferenceEntry Repository::remove_reference(const ReferenceName& name) const {
+  for (int attempt = 0; attempt < kReferenceRaces; ++attempt) {
+    std::optional<StoreVersion> version;
+    const auto old = read_reference(*store_, name, &version);
+    if (!old || !old->snapshot) {
+      throw Error(ErrorCode::kNotFound, fmt::format("there is no {} in {}", name.text(), store_->location()),
+                  "'vmpack list' shows what there is");
+    }
+    const std::string text = reference_to_text(name, {{}, old->sequence + 1, store_->now()});
+    if (store_->replace_if_version(reference_key(name), as_byte_view(text), version)) {
+      return {name, *old->snapshot, old->sequence, old->time};
+    }
+  }
+  throw Error(ErrorCode::kIo, fmt::format("{} keeps being moved by others", name.text()), "try again");
+}
+
+std::int64_t Repository::stored_seconds(const SnapshotDigest& snapshot) const {
+  const std::string key = manifest_key(snapshot);
+  const auto stat = store_->stat(key);
+  if (!stat) throw Error(ErrorCode::kNotFound, fmt::format("{}/{} is missing", store_->location(), key));
+  return stat->modified_seconds;
+}
+
+std::vector<NamedSnapshot> Repository::committed_as(std::string_view name) const {
+  std::vector<SnapshotDigest> noted;
+  store_->list(kNotesPrefix, [&](const std::string& key, std::uint64_t) {
+    const auto digest = Digest::from_hex(std::string_view(key).substr(kNotesPrefix.size(), 64));
+    if (digest && note_key(SnapshotDigest(*digest), name_note(name)) == key) noted.emplace_back(*digest);
+  });
+  std::vector<NamedSnapshot> snapshots;
+  for (const SnapshotDigest& snapshot : noted) {
+    // Notes of a snapshot that is gone, or not yet there.
+    if (!store_->stat(manifest_key(snapshot))) continue;
+    const std::string kind = name_note(name);
+    const auto text = note(snapshot, kind);
+    const auto time =
+        text ? read_json(*text, kind,
+                         [](const OrderedJson& json) { return json.value("time", std::int64_t{0}); })
+             : 0;
+    snapshots.push_back({snapshot, time != 0 ? time : stored_seconds(snapshot)});
+  }
+  return snapshots;
 }
 
 std::vector<SnapshotDigest> Repository::snapshots() const {

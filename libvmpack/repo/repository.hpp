@@ -34,6 +34,12 @@ struct ReferenceEntry {
   std::int64_t modified_seconds = 0;
 };
 
+/// A snapshot that was once committed under a name, and when.
+struct NamedSnapshot {
+  SnapshotDigest snapshot;
+  std::int64_t seconds = 0;  ///< since 1970, by the store's clock
+};
+
 /// An open repository. Methods may be called from any thread; nothing is cached, so that other processes'
 /// changes show.
 class Repository {
@@ -62,6 +68,15 @@ class Repository {
 
   /// Points `name` at `snapshot`, durable. Without `force` kAlreadyExists when it points elsewhere already.
   void set_reference(const ReferenceName& name, const SnapshotDigest& snapshot, bool force) const;
+
+  /// Takes the reference away, durable, and returns what it was; its snapshot stays. Set again, it goes on in
+  /// its sequence. kNotFound when there is none.
+  ReferenceEntry remove_reference(const ReferenceName& name) const;
+
+  /// Every snapshot in the store that was ever committed as `name`, with or without a reference now, sorted.
+  [[nodiscard]] std::vector<NamedSnapshot> committed_as(std::string_view name) const;
+  /// When the snapshot came into the store, seconds since 1970. Throws kNotFound.
+  [[nodiscard]] std::int64_t stored_seconds(const SnapshotDigest& snapshot) const;
 
   /// All snapshots in the store, sorted.
   [[nodiscard]] std::vector<SnapshotDigest> snapshots() const;

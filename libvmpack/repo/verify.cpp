@@ -163,7 +163,8 @@ class Verifier {
       const ReferenceName name = parse_reference_name(std::string(rest.substr(0, slash)) + ":" +
                                                       std::string(rest.substr(slash + 1)));
       const auto entry = repository_->find(name);
-      if (entry && !store_->stat(manifest_key(entry->snapshot))) {
+      if (!entry) return;  // it was removed
+      if (!store_->stat(manifest_key(entry->snapshot))) {
         throw Error(ErrorCode::kDamaged,
                     fmt::format("it points to {}, which is missing", manifest_key(entry->snapshot)));
       }

@@ -23,6 +23,16 @@ TEST_CASE("a value that would round to 1024 moves to the next unit") {
   CHECK(format_bytes(kMiB - 51) == "1.0 MiB");
 }
 
+TEST_CASE("an age is told in its largest unit") {
+  CHECK(format_age(-5) == "0 s");
+  CHECK(format_age(59) == "59 s");
+  CHECK(format_age(60) == "1 min");
+  CHECK(format_age(3599) == "59 min");
+  CHECK(format_age(3600) == "1 h");
+  CHECK(format_age(86'400) == "1 day");
+  CHECK(format_age(40 * 86'400) == "40 days");
+}
+
 TEST_CASE("counts are grouped by thousands") {
   CHECK(format_count(0) == "0");
   CHECK(format_count(999) == "999");
