@@ -8,8 +8,8 @@ namespace {
 
 class Qcow2Sink final : public ImageSink {
  public:
-  Qcow2Sink(std::unique_ptr<PendingFile> file, std::uint64_t image_bytes)
-      : file_(std::move(file)), writer_(file_->temporary(), image_bytes) {}
+  Qcow2Sink(std::unique_ptr<PendingFile> file, std::uint64_t image_bytes, bool compress)
+      : file_(std::move(file)), writer_(file_->temporary(), image_bytes, compress) {}
 
   void write(std::uint64_t offset, ByteView bytes) override { writer_.write(offset, bytes); }
   void finish() override {
@@ -24,8 +24,9 @@ class Qcow2Sink final : public ImageSink {
 
 }  // namespace
 
-std::unique_ptr<ImageSink> open_qcow2_sink(const std::string& path, std::uint64_t image_bytes, bool replace) {
-  return std::make_unique<Qcow2Sink>(std::make_unique<PendingFile>(path, replace), image_bytes);
+std::unique_ptr<ImageSink> open_qcow2_sink(const std::string& path, std::uint64_t image_bytes, bool replace,
+                                           bool compress) {
+  return std::make_unique<Qcow2Sink>(std::make_unique<PendingFile>(path, replace), image_bytes, compress);
 }
 
 }  // namespace vmpack

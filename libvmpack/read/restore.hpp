@@ -9,11 +9,12 @@
 #include "libvmpack/base/bytes.hpp"
 #include "libvmpack/base/digest.hpp"
 #include "libvmpack/base/progress.hpp"
+#include "libvmpack/base/units.hpp"
 #include "libvmpack/repo/repository.hpp"
 
 namespace vmpack {
 
-/// Where a restored image goes. What is not written reads as zeros.
+/// Where a restored image goes. What is not written reads as zeros, once it is finished.
 class ImageSink {
  public:
   ImageSink() = default;
@@ -61,5 +62,15 @@ struct RestoreResult {
 /// finish(), so that a damaged repository leaves no image behind.
 RestoreResult restore(const Repository& repository, const SnapshotDigest& snapshot, ImageSink& sink,
                       unsigned threads, Progress& progress);
+
+/// The same of `range`, which must lie inside the image; its first byte goes to offset 0 of the sink.
+RestoreResult restore_range(const Repository& repository, const SnapshotDigest& snapshot, ByteRange range,
+                            ImageSink& sink, unsigned threads, Progress& progress);
+
+/// As restore(), for a sink that takes each block of `block_bytes` once and whole, up to the end of the
+/// image, and best about in order. Costs memory for a cache, and decodes some frames several times.
+RestoreResult restore_blocks(std::shared_ptr<const Repository> repository, const SnapshotDigest& snapshot,
+                             std::uint64_t block_bytes, ImageSink& sink, unsigned threads,
+                             Progress& progress);
 
 }  // namespace vmpack

@@ -43,12 +43,19 @@ MapPage MapReader::page(const FrameDigest& digest) const {
 }
 
 void MapReader::for_each_page(
-    const std::function<void(std::uint64_t region_start, const MapPage& page)>& each) const {
+    const std::function<void(std::uint64_t region_start, const MapPage& page)>& each,
+    ByteRange within) const {
+  const auto reaches_into = [&](std::uint64_t start, std::uint64_t bytes) {
+    return start < within.end() && within.offset < start + bytes;
+  };
+  const std::uint64_t directory_bytes = root_.regions_per_directory * root_.region_bytes;
   for (const MapChild& child : root_.directories) {
+    const std::uint64_t start = child.index * directory_bytes;
+    if (!reaches_into(start, directory_bytes)) continue;
     const auto pages = directory(child.index);
     for (const MapChild& entry : pages->pages) {
-      const std::uint64_t region = std::uint64_t{child.index} * root_.regions_per_directory + entry.index;
-      each(region * root_.region_bytes, page(entry.frame));
+      const std::uint64_t region_start = start + entry.index * root_.region_bytes;
+      if (reaches_into(region_start, root_.region_bytes)) each(region_start, page(entry.frame));
     }
   }
 }

@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 
+#include "libvmpack/base/units.hpp"
 #include "libvmpack/snapshot/block_map.hpp"
 #include "libvmpack/snapshot/places.hpp"
 #include "libvmpack/store/store.hpp"
@@ -36,8 +38,10 @@ class MapReader {
     return read_placed_base(store_, *places_, digest);
   }
 
-  /// Calls for every page, in order, with the byte offset of its region in the image.
-  void for_each_page(const std::function<void(std::uint64_t region_start, const MapPage& page)>& each) const;
+  /// Calls for every page, in order, with the byte offset of its region in the image; with `within`, for
+  /// those whose region lies in that part of the image or reaches into it.
+  void for_each_page(const std::function<void(std::uint64_t region_start, const MapPage& page)>& each,
+                     ByteRange within = {0, std::numeric_limits<std::uint64_t>::max()}) const;
 
  private:
   Store& store_;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "libvmpack/base/error.hpp"
+#include "libvmpack/base/units.hpp"
 #include "libvmpack/source/sandbox.hpp"
 
 namespace vmpack {
@@ -43,6 +44,13 @@ bool wait_for(pid_t pid) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/// The qcow2 file at `path`, written through QEMU's filter that compresses.
+std::string compressed_image(const std::string& path) {
+  std::string escaped;
+  for (const char c : path) escaped.append(c == ',' ? 2 : 1, c);
+  return "driver=compress,file.driver=qcow2,file.file.driver=file,file.file.filename=" + escaped;
+}
+
 struct CloseHandle {
   void operator()(nbd_handle* handle) const { nbd_close(handle); }
 };
@@ -52,6 +60,8 @@ using Handle = std::unique_ptr<nbd_handle, CloseHandle>;
 
 struct Qcow2Writer::State {
   std::string path;
+  std::uint64_t image_bytes = 0;
+  bool compress = false;
   std::string folder;  // of the socket, private
   std::string socket;
   pid_t server = -1;
@@ -98,17 +108,29 @@ struct Qcow2Writer::State {
     return connect();
   }
 
+  [[nodiscard]] bool cut_to_size() const {
+    if (image_bytes % kQcow2ClusterBytes == 0) return true;
+    return wait_for(start({find_program("qemu-img", kPackage), "resize", "-q", "-f", "qcow2", "--shrink",
+                           path, fmt::format("{}", image_bytes)}));
+  }
+
   void give_back(Handle handle) {
     const std::lock_guard lock(mutex);
     idle.push_back(std::move(handle));
   }
 };
 
-Qcow2Writer::Qcow2Writer(const std::string& path, std::uint64_t image_bytes)
+Qcow2Writer::Qcow2Writer(const std::string& path, std::uint64_t image_bytes, bool compress)
     : state_(std::make_unique<State>()) {
   state_->path = path;
-  const std::string size = fmt::format("{}", image_bytes);
-  if (!wait_for(start({find_program("qemu-img", kPackage), "create", "-q", "-f", "qcow2", path, size}))) {
+  state_->image_bytes = image_bytes;
+  state_->compress = compress;
+  // QEMU writes compressed clusters only as a whole, also the last one: finish() cuts the image to its size.
+  const std::uint64_t made_bytes = compress ? round_up(image_bytes, kQcow2ClusterBytes) : image_bytes;
+  const std::string options =
+      fmt::format("cluster_size={}{}", kQcow2ClusterBytes, compress ? ",compression_type=zstd" : "");
+  if (!wait_for(start({find_program("qemu-img", kPackage), "create", "-q", "-f", "qcow2", "-o", options, path,
+                       fmt::format("{}", made_bytes)}))) {
     throw Error(ErrorCode::kIo, fmt::format("qemu-img could not make {}", path));
   }
   std::string folder = "/tmp/vmpack-XXXXXX";
@@ -116,14 +138,26 @@ Qcow2Writer::Qcow2Writer(const std::string& path, std::uint64_t image_bytes)
   state_->folder = folder;
   state_->socket = folder + "/socket";
   // Without -t it ends with its last client, also when this process is killed.
-  state_->server = start({find_program("qemu-nbd", kPackage), "-f", "qcow2", "--cache=writeback",
-                          "--shared=0", "--socket", state_->socket, path});
+  std::vector<std::string> server = {find_program("qemu-nbd", kPackage), "--cache=writeback", "--shared=0",
+                                     "--socket", state_->socket};
+  if (compress) {
+    server.insert(server.end(), {"--image-opts", compressed_image(path)});
+  } else {
+    server.insert(server.end(), {"-f", "qcow2", path});
+  }
+  state_->server = start(server);
   state_->give_back(state_->connect());
 }
 
 Qcow2Writer::~Qcow2Writer() = default;
 
 void Qcow2Writer::write(std::uint64_t offset, ByteView bytes) {
+  Bytes padded;
+  if (state_->compress && bytes.size() % kQcow2ClusterBytes != 0) {
+    padded.assign(bytes.begin(), bytes.end());
+    padded.resize(round_up(bytes.size(), kQcow2ClusterBytes));
+    bytes = padded;
+  }
   Handle handle = state_->take();
   if (nbd_pwrite(handle.get(), bytes.data(), bytes.size(), offset, 0) != 0) state_->fail("write");
   state_->give_back(std::move(handle));
@@ -135,8 +169,8 @@ void Qcow2Writer::finish() {
   handle.reset();
   state_->idle.clear();
   const pid_t server = std::exchange(state_->server, -1);
-  if (!wait_for(server))
-    throw Error(ErrorCode::kIo, fmt::format("qemu-nbd could not finish {}", state_->path));
+  const bool finished = wait_for(server) && (!state_->compress || state_->cut_to_size());
+  if (!finished) throw Error(ErrorCode::kIo, fmt::format("QEMU could not finish {}", state_->path));
 }
 
 }  // namespace vmpack
