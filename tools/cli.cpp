@@ -86,6 +86,7 @@ int run(const std::vector<std::string>& arguments, const Context& context) {
   add_log(app, context, action);
   add_tag(app, context, action);
   add_untag(app, context, action);
+  add_mount(app, context, action);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app.parse(reversed);

@@ -70,6 +70,7 @@ void add_explain(CLI::App& app, const Context& context, Action& action);
 void add_log(CLI::App& app, const Context& context, Action& action);
 void add_tag(CLI::App& app, const Context& context, Action& action);
 void add_untag(CLI::App& app, const Context& context, Action& action);
+void add_mount(CLI::App& app, const Context& context, Action& action);
 
 /// Runs one command line (without the program's name). Never throws.
 int run(const std::vector<std::string>& arguments, const Context& context);

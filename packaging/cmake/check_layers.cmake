@@ -33,6 +33,7 @@ set(third_party
   "tsk/.*|libvmpack/inspect"
   "boost/.*|server"
   "tbb/.*|libvmpack/ingest"
+  "fuse.*\\.h|tools"
   "CLI/.*|tools,server")
 
 set(errors "")

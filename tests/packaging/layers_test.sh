@@ -61,6 +61,7 @@ forbidden server/main.cpp '#include "../libvmpack/base/error.hpp"' "path from th
 forbidden server/main.cpp '#include <guestfs.h>' 'only libvmpack/inspect may include'
 forbidden tools/main.cpp '#include <zstd.h>' 'only libvmpack/pack may include'
 forbidden libvmpack/read/image_reader.cpp '#include <boost/asio.hpp>' 'only server may include'
+forbidden libvmpack/read/image_reader.cpp '#include <fuse_lowlevel.h>' 'only tools may include'
 allowed server/main.cpp '#include "libvmpack/read/image_reader.hpp"'
 allowed tools/main.cpp '#include "libvmpack/ingest/ingest.hpp"'
 allowed libvmpack/ingest/ingest.cpp '#include "libvmpack/read/image_reader.hpp"'
