@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/inspect/loop_device.hpp"
 #include "tests/inspect/sample_disk.hpp"
+#include "tests/support/loop_device.hpp"
 
 namespace vmpack::test {
 

@@ -82,6 +82,76 @@ TEST_CASE("a digest finds its snapshot after the tag has moved on, under its own
   CHECK(error_of([&] { (void)repo.repository->resolve("web:v2"); }).code() == ErrorCode::kNotFound);
 }
 
+TEST_CASE("a reference that was removed is gone, and goes on in its sequence when it is set again") {
+  Repo repo;
+  const auto one = repo.add_snapshot(1);
+  const auto two = repo.add_snapshot(2);
+  repo.repository->set_reference({"web", "v1"}, one, false);
+  repo.repository->set_reference({"web", "v2"}, one, false);
+  const ReferenceEntry removed = repo.repository->remove_reference({"web", "v1"});
+  CHECK(removed.snapshot == one);
+  CHECK(removed.sequence == 1);
+  CHECK_FALSE(repo.repository->find({"web", "v1"}));
+  CHECK(repo.repository->references().size() == 1);
+  CHECK(error_of([&] { (void)repo.repository->resolve("web:v1"); }).code() == ErrorCode::kNotFound);
+  CHECK(error_of([&] { repo.repository->remove_reference({"web", "v1"}); }).code() == ErrorCode::kNotFound);
+  CHECK(error_of([&] { repo.repository->remove_reference({"web", "v9"}); }).code() == ErrorCode::kNotFound);
+  CHECK(repo.repository->resolve("web@" + one.hex()) == one);
+
+  repo.repository->set_reference({"web", "v1"}, two, false);  // not there: nothing to be forced
+  const auto entry = repo.repository->find({"web", "v1"});
+  REQUIRE(entry);
+  CHECK(entry->snapshot == two);
+  CHECK(entry->sequence == 3);
+}
+
+TEST_CASE("a reader that does not know of removed references refuses them by name") {
+  Repo repo;
+  repo.repository->set_reference({"web", "v1"}, repo.add_snapshot(1), false);
+  repo.repository->remove_reference({"web", "v1"});
+  CHECK_THAT(std::string(as_text(repo.store->get("refs/web/v1", 1000))),
+             Catch::Contains("\"removed\"") && !Catch::Contains("\"snapshot\""));
+}
+
+TEST_CASE("of many who remove one reference at once exactly one does") {
+  Repo repo;
+  repo.repository->set_reference({"web", "v1"}, repo.add_snapshot(1), false);
+  std::atomic<int> removers{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&] {
+        try {
+          repo.repository->remove_reference({"web", "v1"});
+          ++removers;
+        } catch (const Error&) {
+        }
+      });
+    }
+  }
+  CHECK(removers == 1);
+}
+
+TEST_CASE("what was ever committed under a name is known, with the time, whatever the tags say now") {
+  Repo repo;
+  const auto one = repo.add_snapshot(1);
+  const auto two = repo.add_snapshot(2);
+  const auto other = repo.add_snapshot(3);
+  repo.repository->set_reference({"web", "v1"}, one, false);
+  repo.repository->set_reference({"web", "v1"}, two, true);
+  repo.repository->set_reference({"db", "v1"}, other, true);
+  repo.repository->put_note(two, "names/web", "{}");  // as older versions wrote it
+  const auto named = repo.repository->committed_as("web");
+  REQUIRE(named.size() == 2);
+  for (const NamedSnapshot& snapshot : named) {
+    CHECK((snapshot.snapshot == one || snapshot.snapshot == two));
+    CHECK(std::abs(snapshot.seconds - repo.store->now()) < 60);
+  }
+  repo.store->remove(manifest_key(one));
+  CHECK(repo.repository->committed_as("web").size() == 1);
+  CHECK(repo.repository->committed_as("nobody").empty());
+}
+
 TEST_CASE("of many who set one new reference at once exactly one wins") {
   Repo repo;
   std::vector<SnapshotDigest> snapshots;

@@ -2,6 +2,7 @@
 #include "tests/support/run_command.hpp"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -95,6 +96,16 @@ CommandResult run_command(const std::vector<std::string>& arguments, const Comma
   }
   result.exit_code = wait_for(child);
   return result;
+}
+
+std::string run_or_throw(const std::vector<std::string>& arguments) {
+  CommandOptions options;
+  // Where mke2fs and its like live is not in everybody's PATH.
+  options.environment = {{"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"}};
+  CommandResult result = run_command(arguments, options);
+  if (result.exit_code != 0)
+    throw Error(ErrorCode::kIo, fmt::format("{} failed: {}", arguments.at(0), result.err));
+  return std::move(result.out);
 }
 
 int start_command(const std::vector<std::string>& arguments, const CommandOptions& options) {

@@ -26,6 +26,10 @@ struct CommandResult {
 [[nodiscard]] CommandResult run_command(const std::vector<std::string>& arguments,
                                         const CommandOptions& options = {});
 
+/// Runs one of the system's tools. Throws Error (kIo) with what it said unless it exits with 0; returns what
+/// it printed.
+std::string run_or_throw(const std::vector<std::string>& arguments);
+
 /// Starts a program without waiting; its output goes to the test's. Returns its process id.
 [[nodiscard]] int start_command(const std::vector<std::string>& arguments,
                                 const CommandOptions& options = {});

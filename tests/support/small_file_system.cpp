@@ -22,12 +22,6 @@ bool enter_own_namespace() {
   return entered;
 }
 
-void run(const std::vector<std::string>& arguments) {
-  const CommandResult result = run_command(arguments);
-  if (result.exit_code != 0)
-    throw Error(ErrorCode::kIo, fmt::format("{} failed: {}", arguments[0], result.err));
-}
-
 }  // namespace
 
 bool SmallFileSystem::possible() {
@@ -51,9 +45,9 @@ SmallFileSystem::SmallFileSystem(Kind kind, std::uint64_t bytes) {
     return;
   }
   const std::string image = folder_ / "image";
-  run({"truncate", "-s", std::to_string(bytes), image});
-  run({"mke2fs", "-q", "-t", "ext4", "-m", "0", image});
-  run({"mount", "-o", "loop", image, path()});
+  run_or_throw({"truncate", "-s", std::to_string(bytes), image});
+  run_or_throw({"mke2fs", "-q", "-t", "ext4", "-m", "0", image});
+  run_or_throw({"mount", "-o", "loop", image, path()});
 }
 
 SmallFileSystem::~SmallFileSystem() { ::umount2(path().c_str(), MNT_DETACH); }
