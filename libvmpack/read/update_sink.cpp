@@ -23,8 +23,8 @@ namespace {
 /// What is compared and written at once: the unit of page caches and of most disks.
 constexpr std::uint64_t kBlockBytes = 4096;
 constexpr std::uint64_t kReadBytesMax = kMiB;
-/// Shorter ranges of zeros are written like data.
-constexpr std::uint64_t kPunchBytesMin = 64 * kKiB;
+/// Of a device, shorter ranges of zeros are written like data: giving them back costs more.
+constexpr std::uint64_t kDevicePunchBytesMin = 64 * kKiB;
 
 /// Calls `differs(range)` for each run of blocks of [offset, offset + length) on which `same(range)` is
 /// false.
@@ -153,7 +153,7 @@ void UpdateSink::clear(ByteRange range) {
   zeroed_bytes_ += range.length;
   const std::uint64_t start = round_up(range.offset, kBlockBytes);
   const std::uint64_t end = round_down(range.end(), kBlockBytes);
-  bool punched = start + kPunchBytesMin <= end;
+  bool punched = start + (is_device_ ? kDevicePunchBytesMin : kBlockBytes) <= end;
   if (punched) {
     std::array<std::uint64_t, 2> blocks = {start, end - start};
     punched = ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),

@@ -14,8 +14,9 @@
 namespace vmpack::test {
 namespace {
 
-const std::vector<std::string> kCommands = {"init",    "inspect", "ingest", "list",   "show",
-                                            "restore", "verify",  "stats",  "explain"};
+const std::vector<std::string> kCommands = {"init",    "inspect", "ingest", "list",    "show",
+                                            "restore", "verify",  "stats",  "explain", "log",
+                                            "tag",     "untag",   "mount"};
 
 void require_members(const OrderedJson& json, const std::vector<std::string>& members) {
   std::vector<std::string> found;
@@ -241,10 +242,16 @@ TEST_CASE("the help of every command mentions every option") {
         "--backing-root", "--no-os"}},
       {"list", {"--repo", "VMPACK_REPO"}},
       {"show", {"REF", "--repo", "VMPACK_REPO"}},
-      {"restore", {"REF", "OUT", "--format", "raw", "qcow2", "--force", "--repo", "VMPACK_REPO"}},
+      {"restore",
+       {"REF", "OUT", "--format", "raw", "qcow2", "--compress", "--range", "--update", "--force", "--repo",
+        "VMPACK_REPO"}},
       {"verify", {"REF", "--quick", "--repo", "VMPACK_REPO"}},
       {"stats", {"--repo", "VMPACK_REPO"}},
       {"explain", {"A", "B", "--top", "--repo", "VMPACK_REPO"}},
+      {"log", {"NAME", "--repo", "VMPACK_REPO"}},
+      {"tag", {"REF", "NEW-REF", "--force", "--repo", "VMPACK_REPO"}},
+      {"untag", {"REF", "--repo", "VMPACK_REPO"}},
+      {"mount", {"REF", "DIR", "--cache", "--foreground", "--allow-other", "--repo", "VMPACK_REPO"}},
   };
   const std::string overview = vmpack_done({"--help"});
   for (const std::string& command : kCommands) {
