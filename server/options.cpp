@@ -10,7 +10,7 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
 #include "libvmpack/base/parse_size.hpp"
-#include "libvmpack/base/units.hpp"
+#include "libvmpack/read/frame_cache.hpp"
 
 namespace vmpack {
 namespace {
@@ -18,8 +18,6 @@ namespace {
 constexpr int kUsageError = 2;
 constexpr std::string_view kNbdPort = "10809";
 constexpr const char* kNbdDefault = "127.0.0.1:10809";
-/// Below this the cache could not hold a frame in each of its parts.
-constexpr std::uint64_t kCacheBytesMin = 64 * kMiB;
 constexpr unsigned kThreadsMax = 256;
 
 /// What the command line gave, before it is looked at.
@@ -56,7 +54,7 @@ void add_options(CLI::App& app, Options& options, Texts& texts) {
 
 void read_texts(Options& options, const Texts& texts) {
   options.cache_bytes = parse_size(texts.cache);
-  if (options.cache_bytes < kCacheBytesMin) {
+  if (options.cache_bytes < kFrameCacheBytesMin) {
     throw Error(ErrorCode::kInvalid, "--cache must be at least 64M");
   }
   for (const auto& text : texts.nbd) options.nbd.push_back(parse_listen_address(text, kNbdPort));

@@ -13,9 +13,6 @@
 namespace vmpack::cli {
 namespace {
 
-/// Below this the cache could not hold a frame in each of its parts.
-constexpr std::uint64_t kCacheBytesMin = 64 * kMiB;
-
 struct MountOptions : CommonOptions {
   std::string reference;
   std::string folder;
@@ -57,7 +54,7 @@ void print_mounted(const ImageMount& mount, const SnapshotDigest& snapshot, cons
 
 int run_mount(const MountOptions& options, const Context& context) {
   const std::uint64_t cache_bytes = parse_size(options.cache);
-  if (cache_bytes < kCacheBytesMin) throw Error(ErrorCode::kInvalid, "--cache must be at least 64M");
+  if (cache_bytes < kFrameCacheBytesMin) throw Error(ErrorCode::kInvalid, "--cache must be at least 64M");
   const auto repository = open_repository(options);
   const SnapshotDigest snapshot = repository->resolve(options.reference);
   const Manifest manifest = repository->manifest(snapshot);

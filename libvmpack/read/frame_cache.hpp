@@ -7,9 +7,13 @@
 #include <memory>
 
 #include "libvmpack/base/digest.hpp"
+#include "libvmpack/base/units.hpp"
 #include "libvmpack/pack/frame.hpp"
 
 namespace vmpack {
+
+/// What a cache should have at least: less may not hold a frame in each of its parts.
+inline constexpr std::uint64_t kFrameCacheBytesMin = 64 * kMiB;
 
 /// Least recently used goes first. Every method may be called from any thread.
 class FrameCache {

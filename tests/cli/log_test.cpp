@@ -36,7 +36,7 @@ class TwoBuilds {
   [[nodiscard]] const std::string& second() const { return second_; }
 
  private:
-  SampleRepository repository_;
+  SampleRepository repository_{memory_folder()};
   std::string first_;
   std::string second_;
 };

@@ -55,7 +55,7 @@ class TwoDisks {
   }
 
  private:
-  SampleRepository repository_;
+  SampleRepository repository_{memory_folder()};
 };
 
 Bytes part_of(const std::string& path, std::uint64_t offset, std::uint64_t length) {

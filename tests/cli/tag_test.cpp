@@ -45,7 +45,7 @@ class Tagged {
   [[nodiscard]] const SampleRepository& repository() const { return repository_; }
 
  private:
-  SampleRepository repository_;
+  SampleRepository repository_{memory_folder()};
 };
 
 }  // namespace
