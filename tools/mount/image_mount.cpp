@@ -81,7 +81,8 @@ class Served {
     status.st_nlink = 1;
     status.st_size = static_cast<off_t>(image_->size());
     status.st_blksize = 4096;
-    status.st_blocks = static_cast<blkcnt_t>(divide_up(options_.data_bytes, kSectorBytes));
+    status.st_blocks =
+        static_cast<blkcnt_t>(divide_up(std::min(options_.data_bytes, image_->size()), kSectorBytes));
     return status;
   }
 
