@@ -53,6 +53,7 @@ void print_json(const Subject& subject, const std::vector<HistoryEntry>& entries
 /// Tags of the name alone, other references in full.
 std::string tags_text(const HistoryEntry& entry, const std::string& name) {
   std::vector<std::string> tags;
+  tags.reserve(entry.references.size());
   for (const ReferenceName& reference : entry.references) {
     tags.push_back(reference.name == name ? reference.tag : reference.text());
   }
@@ -61,7 +62,8 @@ std::string tags_text(const HistoryEntry& entry, const std::string& name) {
 
 std::string labels_text(const HistoryEntry& entry) {
   std::vector<std::string> labels;
-  for (const auto& [key, value] : entry.labels) labels.push_back(printable(key + "=" + value));
+  labels.reserve(entry.labels.size() + 1);
+  for (const auto& [key, value] : entry.labels) labels.push_back(printable(fmt::format("{}={}", key, value)));
   if (entry.parent && !entry.parent_entry) {
     labels.push_back(fmt::format("(its parent {} is gone)", short_digest(*entry.parent)));
   }
@@ -71,6 +73,7 @@ std::string labels_text(const HistoryEntry& entry) {
 void print_text(const Subject& subject, const std::vector<HistoryEntry>& entries, std::int64_t now,
                 const Context& context) {
   std::vector<std::optional<std::size_t>> parents;
+  parents.reserve(entries.size());
   for (const HistoryEntry& entry : entries) parents.push_back(entry.parent_entry);
   std::vector<std::vector<std::string>> rows = {{"  SNAPSHOT", "TAGS", "ADDED", "DATA", "AGE", "LABELS"}};
   for (const GraphLine& line : draw_graph(parents, context.out_is_utf8)) {

@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "libvmpack/base/error.hpp"
-#include "libvmpack/base/units.hpp"
 #include "libvmpack/source/sandbox.hpp"
 
 namespace vmpack {

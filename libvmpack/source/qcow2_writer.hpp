@@ -7,11 +7,12 @@
 #include <string>
 
 #include "libvmpack/base/bytes.hpp"
+#include "libvmpack/base/units.hpp"
 
 namespace vmpack {
 
 /// The unit in which QEMU places and compresses what is written.
-inline constexpr std::uint64_t kQcow2ClusterBytes = 64 * 1024;
+inline constexpr std::uint64_t kQcow2ClusterBytes = 64 * kKiB;
 
 /// What is not written reads as zeros and takes no space. Destruction ends the server; the file stays.
 class Qcow2Writer {

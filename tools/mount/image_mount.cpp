@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <mutex>
+#include <string_view>
 #include <utility>
 
 #include "libvmpack/base/error.hpp"
@@ -117,7 +118,7 @@ void answer(fuse_req_t request, Work work) noexcept {
 }
 
 void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
-  if (parent != kFolderInode || name != kMountedImageName) {
+  if (parent != kFolderInode || std::string_view(name) != kMountedImageName) {
     fuse_reply_err(request, ENOENT);
     return;
   }
@@ -135,7 +136,7 @@ void get_attributes(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
 }
 
 void read_folder(fuse_req_t request, fuse_ino_t inode, std::size_t bytes_max, off_t offset, fuse_file_info*) {
-  constexpr std::array<std::pair<std::string_view, fuse_ino_t>, 3> kEntries = {
+  constexpr std::array<std::pair<const char*, fuse_ino_t>, 3> kEntries = {
       {{".", kFolderInode}, {"..", kFolderInode}, {kMountedImageName, kImageInode}}};
   if (inode != kFolderInode) {
     fuse_reply_err(request, ENOTDIR);
@@ -146,8 +147,8 @@ void read_folder(fuse_req_t request, fuse_ino_t inode, std::size_t bytes_max, of
   for (auto i = static_cast<std::size_t>(offset); i < kEntries.size(); ++i) {
     const struct stat status = served(request).attributes(kEntries[i].second);
     const std::size_t room = std::min(bytes_max, buffer.size()) - used;
-    const std::size_t needed = fuse_add_direntry(
-        request, buffer.data() + used, room, kEntries[i].first.data(), &status, static_cast<off_t>(i + 1));
+    const std::size_t needed = fuse_add_direntry(request, buffer.data() + used, room, kEntries[i].first,
+                                                 &status, static_cast<off_t>(i + 1));
     if (needed > room) break;
     used += needed;
   }

@@ -6,14 +6,13 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 
 #include "libvmpack/read/image_reader.hpp"
 
 namespace vmpack {
 
 /// What the image is called in the folder.
-inline constexpr std::string_view kMountedImageName = "disk.raw";
+inline constexpr const char* kMountedImageName = "disk.raw";
 
 struct ImageMountOptions {
   std::string folder;                 ///< must exist
