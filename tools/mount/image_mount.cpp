@@ -2,11 +2,13 @@
 #include "tools/mount/image_mount.hpp"
 
 #define FUSE_USE_VERSION 35
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <fuse_lowlevel.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdarg>
