@@ -5,11 +5,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <ostream>
 
 #include "libvmpack/base/format_text.hpp"
-#include "libvmpack/inspect/os_facts.hpp"
+#include "libvmpack/inspect/package_diff.hpp"
 #include "tools/cli.hpp"
 #include "tools/notes.hpp"
 #include "tools/table.hpp"
@@ -27,32 +26,20 @@ struct ExplainOptions : CommonOptions {
   std::size_t top = kTopDefault;
 };
 
-/// Versions of packages by name; empty when the snapshot has no such note.
-std::map<std::string, std::string> package_versions(const Repository& repository,
-                                                    const SnapshotDigest& snapshot) {
-  std::map<std::string, std::string> versions;
-  const auto note = repository.note(snapshot, kOsNote);
-  if (!note) return versions;
-  for (const OperatingSystem& system : os_facts_from_json(*note, std::string(kOsNote)).systems) {
-    for (const Package& package : system.packages) versions[package.name] = package.version;
-  }
-  return versions;
-}
-
 /// Packages of both builds; none unless both builds' are known.
 std::vector<PackageVersions> compare_packages(const Repository& repository, const SnapshotDigest& before,
                                               const SnapshotDigest& after) {
-  const auto old_versions = package_versions(repository, before);
-  const auto new_versions = package_versions(repository, after);
-  if (old_versions.empty() || new_versions.empty()) return {};
-  std::map<std::string, PackageVersions> both;
-  for (const auto& [name, version] : old_versions) both[name] = {name, version, {}};
-  for (const auto& [name, version] : new_versions) {
-    both[name].name = name;
-    both[name].after = version;
-  }
+  const auto old_facts = os_facts_of(repository, before);
+  const auto new_facts = os_facts_of(repository, after);
+  if (!old_facts || !new_facts) return {};
   std::vector<PackageVersions> packages;
-  for (auto& [name, versions] : both) packages.push_back(std::move(versions));
+  for (const SystemPair& system : pair_packages(*old_facts, *new_facts)) {
+    if (system.before == nullptr || system.after == nullptr) continue;
+    for (const PackagePair& pair : system.packages) {
+      packages.push_back({pair.name, pair.before ? pair.before->version : std::string{},
+                          pair.after ? pair.after->version : std::string{}});
+    }
+  }
   return packages;
 }
 

@@ -56,9 +56,7 @@ int run_show(const ShowOptions& options, const Context& context) {
   const SnapshotDigest snapshot = repository->resolve(options.reference);
   const Manifest manifest = repository->manifest(snapshot);
   const std::vector<std::string> names = names_of(*repository, snapshot);
-  std::optional<OsFacts> os;
-  if (const auto note = repository->note(snapshot, kOsNote))
-    os = os_facts_from_json(*note, std::string(kOsNote));
+  const std::optional<OsFacts> os = os_facts_of(*repository, snapshot);
   if (!options.json) {
     print_text(snapshot, manifest, names, os, context.out);
     return kDone;

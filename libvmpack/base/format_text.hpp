@@ -19,5 +19,7 @@ namespace vmpack {
 /// `text` with control characters and invalid UTF-8 replaced, safe to show on a terminal: names come from
 /// hostile images.
 [[nodiscard]] std::string printable(std::string_view text);
+/// The same for a text of several lines, whose line ends and tabs stay.
+[[nodiscard]] std::string printable_text(std::string_view text);
 
 }  // namespace vmpack

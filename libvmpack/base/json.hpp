@@ -24,6 +24,11 @@ inline std::string dump_json(const OrderedJson& json) {
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+/// The same on one line.
+inline std::string dump_json_line(const OrderedJson& json) {
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 /// Parses `text` and hands it to `read`; whatever the library throws on the way becomes kDamaged naming
 /// `where`.
 template <typename Read>

@@ -12,8 +12,10 @@
 #include "libvmpack/base/versioned_path.hpp"
 #include "libvmpack/pack/pack.hpp"
 #include "libvmpack/repo/disk_claims.hpp"
+#include "libvmpack/repo/snapshot_files.hpp"
 #include "libvmpack/snapshot/file_table_reader.hpp"
 #include "libvmpack/snapshot/map_reader.hpp"
+#include "libvmpack/snapshot/volume_match.hpp"
 
 namespace vmpack {
 namespace {
@@ -23,9 +25,12 @@ constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 /// A snapshot as far as it is opened here.
 struct Build {
   Build(const Repository& repository, const SnapshotDigest& snapshot)
-      : manifest(repository.manifest(snapshot)), map(repository.store(), snapshot, manifest.map) {}
+      : manifest(repository.manifest(snapshot)),
+        files(file_table_of(repository, snapshot, manifest)),
+        map(repository.store(), snapshot, manifest.map) {}
 
   Manifest manifest;
+  std::optional<FileTableDigest> files;
   MapReader map;
 };
 
@@ -51,26 +56,13 @@ struct NewFile {
 /// Regular files of the earlier build, volume by volume.
 class OldTable {
  public:
-  explicit OldTable(const Manifest& manifest) : manifest_(manifest), files_(manifest.volumes.size()) {}
+  explicit OldTable(const Manifest& manifest) : files_(manifest.volumes.size()) {}
 
   void add(std::uint32_t volume, FileRecord file) {
     if (volume >= files_.size() || file.entry.type != FileType::kRegular) return;
     if (file.content) contents_.insert(*file.content);
     files_[volume].emplace(std::move(file.entry.path),
                            OldFile{file.content, file.entry.size, file.entry.modified_ns});
-  }
-
-  /// The position of the volume that a volume of the later build was: of its number and name, or else the
-  /// only one with files.
-  [[nodiscard]] std::optional<std::size_t> match(const VolumeSummary& volume) const {
-    const auto& volumes = manifest_.volumes;
-    const auto same = std::ranges::find_if(volumes, [&volume](const VolumeSummary& other) {
-      return other.number == volume.number && other.name == volume.name;
-    });
-    if (same != volumes.end()) return same - volumes.begin();
-    const auto has_files = [](const VolumeSummary& other) { return other.file_count > 0; };
-    if (std::ranges::count_if(volumes, has_files) != 1) return std::nullopt;
-    return std::ranges::find_if(volumes, has_files) - volumes.begin();
   }
 
   [[nodiscard]] OldFile* find(std::optional<std::size_t> volume, const std::string& path) {
@@ -94,7 +86,6 @@ class OldTable {
   }
 
  private:
-  const Manifest& manifest_;
   std::vector<OldFiles> files_;
   std::unordered_set<Digest, DigestHash> contents_;
 };
@@ -163,6 +154,7 @@ class Explainer {
       : store_(repository.store()),
         before_(repository, before),
         after_(repository, after),
+        matches_(match_volumes(before_.manifest.volumes, after_.manifest.volumes)),
         old_(before_.manifest) {
     packages_.add_versions(packages);
   }
@@ -184,12 +176,12 @@ class Explainer {
 
  private:
   void read_files() {
-    if (before_.manifest.files) {
-      for_each_file(store_, before_.map.places(), *before_.manifest.files,
+    if (before_.files) {
+      for_each_file(store_, before_.map.places(), *before_.files,
                     [&](std::uint32_t volume, FileRecord file) { old_.add(volume, std::move(file)); });
     }
-    if (after_.manifest.files) {
-      for_each_file(store_, after_.map.places(), *after_.manifest.files,
+    if (after_.files) {
+      for_each_file(store_, after_.map.places(), *after_.files,
                     [&](std::uint32_t volume, FileRecord file) { add_file(volume, std::move(file)); });
     }
     file_claims_.settle();
@@ -206,7 +198,7 @@ class Explainer {
     NewFile added;
     added.volume = volume;
     added.modified_ns = file.entry.modified_ns;
-    compare_file(file, old_.find(old_.match(after_.manifest.volumes[volume]), file.entry.path), added);
+    compare_file(file, old_.find(matches_[volume], file.entry.path), added);
     packages_.add_file(file.entry.path, added.modified_ns, added.evidence.in_both,
                        added.evidence.same_content);
     added.path = std::move(file.entry.path);
@@ -248,7 +240,7 @@ class Explainer {
     for (std::uint32_t i = 0; i < after_.manifest.volumes.size(); ++i) {
       const VolumeSummary& volume = after_.manifest.volumes[i];
       volume_claims_.add({volume.offset, volume.bytes}, i);
-      const auto old = old_.match(volume);
+      const auto old = matches_[i];
       if (old && before_.manifest.volumes[*old].uuid != volume.uuid)
         result_.new_uuids.push_back(volume.number);
     }
@@ -408,6 +400,7 @@ class Explainer {
   Store& store_;
   Build before_;
   Build after_;
+  std::vector<std::optional<std::size_t>> matches_;  // volumes of the earlier build for the later one's
   OldTable old_;
   PackageEvidence packages_;
   std::vector<NewFile> files_;

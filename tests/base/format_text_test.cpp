@@ -78,3 +78,9 @@ TEST_CASE("overlong forms, surrogates and values over U+10FFFF are invalid too")
   CHECK(printable("\xf0\x80\x80\xaf") == "????");
   CHECK(printable("\xf4\x90\x80\x80") == "????");
 }
+
+TEST_CASE("texts of several lines keep their line ends and tabs, and nothing else that drives a terminal") {
+  CHECK(printable_text("") == "");
+  CHECK(printable_text("one\n\ttwo\n") == "one\n\ttwo\n");
+  CHECK(printable_text("a\x1b[2Jb\r\nc\xff") == "a?[2Jb?\nc?");
+}
