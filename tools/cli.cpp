@@ -87,6 +87,9 @@ int run(const std::vector<std::string>& arguments, const Context& context) {
   add_tag(app, context, action);
   add_untag(app, context, action);
   add_mount(app, context, action);
+  add_diff(app, context, action);
+  add_files(app, context, action);
+  add_cat(app, context, action);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app.parse(reversed);

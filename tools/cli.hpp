@@ -25,6 +25,7 @@ struct Context {
   std::ostream& out;
   std::ostream& err;
   bool err_is_terminal = false;
+  bool out_is_terminal = false;
   bool out_is_utf8 = false;  ///< more than ASCII may be printed
 };
 
@@ -71,6 +72,9 @@ void add_log(CLI::App& app, const Context& context, Action& action);
 void add_tag(CLI::App& app, const Context& context, Action& action);
 void add_untag(CLI::App& app, const Context& context, Action& action);
 void add_mount(CLI::App& app, const Context& context, Action& action);
+void add_diff(CLI::App& app, const Context& context, Action& action);
+void add_files(CLI::App& app, const Context& context, Action& action);
+void add_cat(CLI::App& app, const Context& context, Action& action);
 
 /// Runs one command line (without the program's name). Never throws.
 int run(const std::vector<std::string>& arguments, const Context& context);

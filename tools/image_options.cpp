@@ -34,9 +34,13 @@ void add_image_options(CLI::App& command, ImageOptions& options) {
           "IMAGE", options.image,
           "A raw, qcow2, vmdk, vdi, vhdx or OVA file, also compressed (.gz .xz .zst .bz2), or an nbd:// URI")
       ->required();
+  add_source_options(command, options);
+}
+
+void add_source_options(CLI::App& command, ImageOptions& options) {
   command
       .add_option("--format", options.format,
-                  "Read IMAGE as this format, whatever it looks like; raw: as it is")
+                  "Read the image as this format, whatever it looks like; raw: as it is")
       ->type_name("F");
   command
       .add_option("--backing-root", options.backing_root,

@@ -28,6 +28,8 @@ struct ImageOptions {
 
 /// Adds IMAGE, --format, --backing-root, --disk and --no-os.
 void add_image_options(CLI::App& command, ImageOptions& options);
+/// Adds the same without IMAGE.
+void add_source_options(CLI::App& command, ImageOptions& options);
 
 /// The appliance at work on `source`; null with --no-os.
 [[nodiscard]] std::unique_ptr<ApplianceSession> start_appliance(bool no_os, Source& source);

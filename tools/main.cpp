@@ -53,9 +53,9 @@ int main(int argc, char** argv) {
   const char* term = std::getenv("TERM");  // NOLINT(concurrency-mt-unsafe): no other thread yet
   const bool dumb = term != nullptr && std::string_view(term) == "dumb";
   const vmpack::cli::Context context{std::cout, std::cerr, isatty(STDERR_FILENO) == 1 && !dumb,
-                                     locale_is_utf8()};
+                                     isatty(STDOUT_FILENO) == 1, locale_is_utf8()};
   const int code = vmpack::cli::run({argv + 1, argv + argc}, context);
   std::cout.flush();
-  if (!std::cout && code == vmpack::cli::kDone) return vmpack::cli::kFailed;
-  return code;
+  const bool told = code == vmpack::cli::kDone || code == vmpack::cli::kFound;
+  return told && !std::cout ? vmpack::cli::kFailed : code;
 }
