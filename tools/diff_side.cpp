@@ -118,7 +118,7 @@ class ImageSide final : public DiffSide {
   void inspect_once() {
     if (inspected_) return;
     inspected_ = true;
-    appliance_ = start_appliance(world_.options, *source_);
+    appliance_ = start_appliance(world_.options.no_os, *source_);
     layout_ = inspect_image(*source_, appliance_.get(), world_.progress);
     if (appliance_) appliance_->complete(layout_, world_.progress);
     for (const Volume& volume : layout_.volumes) volumes_.push_back(summarize(volume));
