@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whatever is done to a repository, in any order: every reference reads back as the exact bytes it stands
 // for. VMPACK_HISTORY_STEPS says how many operations each seed does (12 without it).
+#include <signal.h>
+
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <thread>
 
 #include "libvmpack/base/units.hpp"
 #include "tests/cli/program.hpp"
 #include "tests/images/images.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/random_bytes.hpp"
+#include "tests/support/run_command.hpp"
 
 namespace vmpack::test {
 namespace {
@@ -30,10 +35,12 @@ class History {
   explicit History(std::uint64_t seed) : random_(seed), repository_(memory_folder()) {}
 
   void step() {
-    const std::uint64_t kind = disks_.empty() ? 0 : random_.below(8);
+    const std::uint64_t kind = disks_.empty() ? 0 : random_.below(12);
     if (kind <= 1) return ingest();
-    if (kind <= 4) return snapshot();
-    return ingest_below_parent();
+    if (kind <= 5) return snapshot();
+    if (kind <= 8) return ingest_below_parent();
+    if (kind <= 10) return tag();
+    return untag();
   }
 
   void check() const {
@@ -85,8 +92,7 @@ class History {
     } else {
       make_mixed_disk(disk, kDisk, random_.next());
     }
-    repository_.ingest(disk, name, {"--force"});
-    disks_[name] = disk;
+    run({"ingest", disk, name, "--no-os", "--force"}, name, disk);
   }
 
   /// A copy of a parent's disk with changes, at times larger.
@@ -110,19 +116,76 @@ class History {
     run_tool({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o",
               "cluster_size=" + clusters[random_.below(3)], "-B", base, "-F", "raw", disk, overlay});
     fs::remove(base);
-    std::vector<std::string> arguments{"snapshot", parent,    name,      "--no-os", "--overlay",
-                                       overlay,    "--force", "--quiet", "--repo",  repository_.path()};
+    std::vector<std::string> arguments{
+        "snapshot", "d@" + snapshot_of(parent), name, "--no-os", "--overlay", overlay, "--force"};
     if (random_.below(3) == 0) arguments.emplace_back("--no-facts");
-    vmpack_done(arguments);
-    disks_[name] = disk;
+    run(arguments, name, disk);
   }
 
   void ingest_below_parent() {
     const std::string parent = any();
     const std::string name = choose_name();
     const std::string disk = changed_copy(parent, name);
-    repository_.ingest(disk, name, {"--force", "--parent", parent});
+    // Killed, it may have moved the parent's name already.
+    const std::string fixed = "d@" + snapshot_of(parent);
+    run({"ingest", disk, name, "--no-os", "--force", "--parent", fixed}, name, disk);
+  }
+
+  void tag() {
+    const std::string from = any();
+    const std::string name = choose_name();
+    const std::string disk = disks_.at(from);
+    run({"tag", "d@" + snapshot_of(from), name, "--force"}, name, disk);
+  }
+
+  void untag() {
+    if (disks_.size() == 1) return;
+    const std::string name = any();
+    vmpack_done({"untag", name, "--quiet", "--repo", repository_.path()});
+    disks_.erase(name);
+    INFO(name << " was untagged");
+    REQUIRE(vmpack({"show", name, "--repo", repository_.path()}).exit_code == 1);
+  }
+
+  [[nodiscard]] std::string snapshot_of(const std::string& name) const {
+    return vmpack_json({"show", name, "--repo", repository_.path()}).at("snapshot");
+  }
+
+  /// Runs what makes `name` stand for `disk`; at times it is killed first, somewhere on its way.
+  void run(std::vector<std::string> arguments, const std::string& name, const std::string& disk) {
+    arguments.insert(arguments.end(), {"--quiet", "--repo", repository_.path()});
+    if (random_.below(3) == 0) {
+      run_and_kill(arguments);
+      check_after_kill(name, disk);
+    }
+    vmpack_done(arguments);
     disks_[name] = disk;
+  }
+
+  void run_and_kill(const std::vector<std::string>& arguments) {
+    std::vector<std::string> command{program("VMPACK")};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    const int process = start_command(command);
+    std::this_thread::sleep_for(std::chrono::microseconds(random_.below(120'000)));
+    ::kill(process, SIGKILL);
+    static_cast<void>(wait_for(process));
+  }
+
+  /// `name` stands for what it stood for, or for the new disk; all others as before.
+  void check_after_kill(const std::string& name, const std::string& disk) {
+    const std::string restored = repository_ / "restored";
+    const auto before = disks_.find(name);
+    const bool is_there =
+        vmpack({"restore", name, restored, "--force", "--quiet", "--repo", repository_.path()}).exit_code ==
+        0;
+    INFO(name << " after a kill");
+    REQUIRE((is_there || before == disks_.end()));
+    if (is_there) {
+      const bool is_new = same_bytes(restored, disk);
+      REQUIRE((is_new || (before != disks_.end() && same_bytes(restored, before->second))));
+      disks_[name] = is_new ? disk : before->second;
+    }
+    check();
   }
 
   Random random_;
@@ -134,7 +197,8 @@ class History {
 
 }  // namespace
 
-TEST_CASE("after any sequence of ingests and snapshots every reference reads back exactly") {
+TEST_CASE(
+    "after any sequence of ingests, snapshots, tags, untags and kills every reference reads back exactly") {
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
     History history(seed);
     for (int step = 0; step < steps_wanted(); ++step) {
