@@ -23,7 +23,7 @@ import nbd
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 SIZES = {"4 GiB": 4 * GIB, "256 GiB": 256 * GIB}
-CHANGES = {"50 MB in runs of 128 KiB": (400, 128 * KIB), "12 800 blocks of 4 KiB": (12800, 4 * KIB)}
+CHANGES = {"50 MB in runs of 128 KiB": (330, 128 * KIB), "12 800 blocks of 4 KiB": (12800, 4 * KIB)}
 
 
 def run(*command, code=0, env=None):
