@@ -41,7 +41,7 @@ Way choose_way(const RestoreOptions& options) {
   const auto there = std::filesystem::status(options.out);
   const bool device = std::filesystem::is_block_file(there);
   if (std::filesystem::exists(there) && !device && !std::filesystem::is_regular_file(there)) {
-    throw conflict(fmt::format("{} is neither a file nor a block device", options.out));
+    throw Error(ErrorCode::kRefused, fmt::format("{} is neither a file nor a block device", options.out));
   }
   const bool in_place = options.update || device;
   const bool qcow2 =

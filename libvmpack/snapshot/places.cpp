@@ -4,7 +4,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
+#include <unordered_map>
 
 #include "formats/places_generated.h"
 #include "libvmpack/base/checksum.hpp"
@@ -18,6 +20,8 @@ namespace vmpack {
 namespace {
 
 constexpr std::uint32_t kBlockPlaces = 512;
+/// A file that seems damaged may have been replaced while it was read. That is rare: so often is damage.
+constexpr int kTriesMax = 4;
 static_assert(sizeof(fb::Place) == 24);
 
 Error damaged(std::string_view where, std::string_view what) {
@@ -105,85 +109,182 @@ Bytes extend_places(const SnapshotDigest& snapshot, const Places& known, std::sp
   return encode_prefix_places(snapshot, std::move(all));
 }
 
-std::unique_ptr<Places> Places::open(Store& store, const SnapshotDigest& snapshot) {
-  std::unique_ptr<Places> places(new Places(store));
-  places->key_ = places_key(snapshot);
-  const std::string& key = places->key_;
-  const auto stat = store.stat(key);
-  if (!stat) throw Error(ErrorCode::kNotFound, fmt::format("{}/{} is missing", store.location(), key));
-  Bytes start(std::min<std::uint64_t>(stat->bytes, kEnvelopeBytes));
-  store.get_range(key, 0, start);
-  const Envelope envelope = parse_envelope(start, FileKind::kPlaces, key, limits::kPlacesHeaderBytesMax);
-  if (stat->bytes != body_offset(envelope) + envelope.body_bytes) throw damaged(key, "its length is wrong");
-  Bytes header(body_offset(envelope) - kEnvelopeBytes);
-  store.get_range(key, kEnvelopeBytes, header);
-  if (!is_zero(ByteView(header).subspan(envelope.header_bytes)))
-    throw damaged(key, "its padding is not zero");
-  header.resize(envelope.header_bytes);
-  check_header(envelope, header, key);
-
-  const auto* stored = verified_root<fb::PlacesHeader>(header, key);
-  if (from_flatbuffer(*stored->snapshot()) != snapshot) throw damaged(key, "it belongs to another snapshot");
-  places->body_offset_ = body_offset(envelope);
-  places->count_ = stored->place_count();
-  places->block_places_ = stored->block_places();
-  for (const fb::Digest* pack : structs(stored->packs())) places->packs_.emplace_back(from_flatbuffer(*pack));
-  for (const std::uint64_t checksum : structs(stored->block_checksums()))
-    places->checksums_.push_back(checksum);
-  for (const std::uint64_t fence : structs(stored->fences())) places->fences_.push_back(fence);
-  if (places->block_places_ == 0 || places->block_places_ > 65536 ||
-      envelope.body_bytes / sizeof(fb::Place) != places->count_ ||
-      envelope.body_bytes % sizeof(fb::Place) != 0 ||
-      places->checksums_.size() != divide_up(places->count_, places->block_places_) ||
-      places->fences_.size() != places->checksums_.size()) {
-    throw damaged(key, "its counts do not fit");
+/// One version of the file: its header, and the blocks that were read.
+class Places::File {
+ public:
+  File(Store& store, const std::string& key, const SnapshotDigest& snapshot) : store_(store), key_(key) {
+    const auto stat = store.stat(key);
+    if (!stat) throw Error(ErrorCode::kNotFound, fmt::format("{}/{} is missing", store.location(), key));
+    version_ = stat->version;
+    Bytes start(std::min<std::uint64_t>(stat->bytes, kEnvelopeBytes));
+    store.get_range(key, 0, start);
+    const Envelope envelope = parse_envelope(start, FileKind::kPlaces, key, limits::kPlacesHeaderBytesMax);
+    if (stat->bytes != body_offset(envelope) + envelope.body_bytes) throw damaged(key, "its length is wrong");
+    Bytes header(body_offset(envelope) - kEnvelopeBytes);
+    store.get_range(key, kEnvelopeBytes, header);
+    if (!is_zero(ByteView(header).subspan(envelope.header_bytes)))
+      throw damaged(key, "its padding is not zero");
+    header.resize(envelope.header_bytes);
+    check_header(envelope, header, key);
+    read_header(envelope, *verified_root<fb::PlacesHeader>(header, key), snapshot);
   }
+
+  [[nodiscard]] const StoreVersion& version() const { return version_; }
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+  [[nodiscard]] const std::vector<PackDigest>& packs() const { return packs_; }
+
+  [[nodiscard]] std::vector<FrameLocation> find(const FrameDigest& frame) const {
+    const std::uint64_t prefix = frame.prefix();
+    std::vector<FrameLocation> found;
+    // The first place with this prefix may lie in the block before the first fence that is not below it.
+    auto number = static_cast<std::size_t>(std::ranges::lower_bound(fences_, prefix) - fences_.begin());
+    if (number > 0) --number;
+    for (; number < fences_.size() && fences_[number] <= prefix; ++number) {
+      const auto entries = block(number);
+      for (const Entry& entry : std::ranges::equal_range(*entries, prefix, {}, &Entry::prefix))
+        found.push_back(location(entry));
+    }
+    return found;
+  }
+
+  [[nodiscard]] std::vector<PrefixPlace> all() const {
+    std::vector<PrefixPlace> places;
+    places.reserve(count_);
+    for (std::size_t number = 0; number < checksums_.size(); ++number) {
+      for (const Entry& entry : *block(number)) places.push_back({entry.prefix, location(entry)});
+    }
+    return places;
+  }
+
+ private:
+  struct Entry {
+    std::uint64_t prefix;
+    std::uint64_t offset;
+    std::uint32_t stored_bytes;
+    std::uint32_t pack;
+  };
+  using Block = std::vector<Entry>;
+
+  [[nodiscard]] FrameLocation location(const Entry& entry) const {
+    return {packs_[entry.pack], entry.offset, entry.stored_bytes};
+  }
+
+  void read_header(const Envelope& envelope, const fb::PlacesHeader& stored, const SnapshotDigest& snapshot) {
+    if (from_flatbuffer(*stored.snapshot()) != snapshot)
+      throw damaged(key_, "it belongs to another snapshot");
+    body_offset_ = body_offset(envelope);
+    count_ = stored.place_count();
+    block_places_ = stored.block_places();
+    for (const fb::Digest* pack : structs(stored.packs())) packs_.emplace_back(from_flatbuffer(*pack));
+    for (const std::uint64_t checksum : structs(stored.block_checksums())) checksums_.push_back(checksum);
+    for (const std::uint64_t fence : structs(stored.fences())) fences_.push_back(fence);
+    if (block_places_ == 0 || block_places_ > 65536 || envelope.body_bytes / sizeof(fb::Place) != count_ ||
+        envelope.body_bytes % sizeof(fb::Place) != 0 ||
+        checksums_.size() != divide_up(count_, block_places_) || fences_.size() != checksums_.size()) {
+      throw damaged(key_, "its counts do not fit");
+    }
+  }
+
+  [[nodiscard]] std::shared_ptr<const Block> block(std::size_t number) const {
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto found = blocks_.find(number); found != blocks_.end()) return found->second;
+    }
+    const std::uint64_t first = std::uint64_t{number} * block_places_;
+    const std::size_t entries = std::min<std::uint64_t>(block_places_, count_ - first);
+    std::vector<std::byte> bytes(entries * sizeof(fb::Place));
+    store_.get_range(key_, body_offset_ + first * sizeof(fb::Place), bytes);
+    if (xxh3(bytes) != checksums_[number])
+      throw damaged(key_, fmt::format("the checksum of block {} is wrong", number));
+    auto block = std::make_shared<Block>();
+    block->reserve(entries);
+    for (std::size_t i = 0; i < entries; ++i) {
+      const auto place = read_struct<fb::Place>(ByteView(bytes).subspan(i * sizeof(fb::Place)));
+      if (place.pack() >= packs_.size()) throw damaged(key_, "a place names a pack that is not listed");
+      block->push_back({place.prefix(), place.offset(), place.stored_bytes(), place.pack()});
+    }
+    const std::lock_guard lock(mutex_);
+    return blocks_.try_emplace(number, std::move(block)).first->second;
+  }
+
+  Store& store_;
+  std::string key_;
+  StoreVersion version_;
+  std::uint64_t body_offset_ = 0;
+  std::uint64_t count_ = 0;
+  std::uint32_t block_places_ = 0;
+  std::vector<PackDigest> packs_;
+  std::vector<std::uint64_t> checksums_;
+  std::vector<std::uint64_t> fences_;
+
+  mutable std::mutex mutex_;
+  mutable std::unordered_map<std::size_t, std::shared_ptr<const Block>> blocks_;  // guarded by mutex_
+};
+
+Places::Places(Store& store, const SnapshotDigest& snapshot)
+    : store_(store), snapshot_(snapshot), key_(places_key(snapshot)) {}
+Places::~Places() = default;
+
+std::unique_ptr<Places> Places::open(Store& store, const SnapshotDigest& snapshot) {
+  std::unique_ptr<Places> places(new Places(store, snapshot));
+  static_cast<void>(places->file());
   return places;
 }
 
-std::shared_ptr<const Places::Block> Places::block(std::size_t number) const {
+std::optional<StoreVersion> Places::stored_version() const {
+  const auto stat = store_.stat(key_);
+  return stat ? std::optional(stat->version) : std::nullopt;
+}
+
+/// Opens it when there is none yet.
+std::shared_ptr<const Places::File> Places::file() const {
   {
     const std::lock_guard lock(mutex_);
-    if (const auto found = blocks_.find(number); found != blocks_.end()) return found->second;
+    if (file_) return file_;
   }
-  const std::uint64_t first = std::uint64_t{number} * block_places_;
-  const std::size_t entries = std::min<std::uint64_t>(block_places_, count_ - first);
-  std::vector<std::byte> bytes(entries * sizeof(fb::Place));
-  store_.get_range(key_, body_offset_ + first * sizeof(fb::Place), bytes);
-  if (xxh3(bytes) != checksums_[number])
-    throw damaged(key_, fmt::format("the checksum of block {} is wrong", number));
-  auto block = std::make_shared<Block>();
-  block->reserve(entries);
-  for (std::size_t i = 0; i < entries; ++i) {
-    const auto place = read_struct<fb::Place>(ByteView(bytes).subspan(i * sizeof(fb::Place)));
-    if (place.pack() >= packs_.size()) throw damaged(key_, "a place names a pack that is not listed");
-    block->push_back({place.prefix(), place.offset(), place.stored_bytes(), place.pack()});
+  for (int tries = 1;; ++tries) {
+    const auto version = stored_version();
+    try {
+      auto opened = std::make_shared<const File>(store_, key_, snapshot_);
+      const std::lock_guard lock(mutex_);
+      file_ = opened;
+      return opened;
+    } catch (const Error&) {
+      if (tries == kTriesMax || stored_version() == version) throw;
+    }
   }
-  const std::lock_guard lock(mutex_);
-  return blocks_.try_emplace(number, std::move(block)).first->second;
+}
+
+template <typename Use>
+auto Places::with_file(const Use& use) const {
+  for (int tries = 1;; ++tries) {
+    const std::shared_ptr<const File> opened = file();
+    try {
+      return use(*opened);
+    } catch (const Error&) {
+      if (tries == kTriesMax || stored_version() == opened->version()) throw;
+      const std::lock_guard lock(mutex_);
+      if (file_ == opened) file_.reset();
+    }
+  }
+}
+
+std::uint64_t Places::count() const {
+  return with_file([](const File& file) { return file.count(); });
+}
+
+std::vector<PackDigest> Places::packs() const {
+  return with_file([](const File& file) { return file.packs(); });
 }
 
 std::vector<FrameLocation> Places::find(const FrameDigest& frame) const {
-  const std::uint64_t prefix = frame.prefix();
-  std::vector<FrameLocation> found;
-  // The first place with this prefix may lie in the block before the first fence that is not below it.
-  auto number = static_cast<std::size_t>(std::ranges::lower_bound(fences_, prefix) - fences_.begin());
-  if (number > 0) --number;
-  for (; number < fences_.size() && fences_[number] <= prefix; ++number) {
-    const auto entries = block(number);
-    const auto range = std::ranges::equal_range(*entries, prefix, {}, &Entry::prefix);
-    for (const Entry& entry : range) found.push_back({packs_[entry.pack], entry.offset, entry.stored_bytes});
-  }
-  return found;
+  return with_file([&](const File& file) { return file.find(frame); });
 }
 
 void Places::for_each(
     const std::function<void(std::uint64_t prefix, const FrameLocation& location)>& each) const {
-  for (std::size_t number = 0; number < checksums_.size(); ++number) {
-    for (const Entry& entry : *block(number)) {
-      each(entry.prefix, {packs_[entry.pack], entry.offset, entry.stored_bytes});
-    }
-  }
+  for (const PrefixPlace& place : with_file([](const File& file) { return file.all(); }))
+    each(place.prefix, place.location);
 }
 
 namespace {

@@ -7,9 +7,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "libvmpack/base/digest.hpp"
@@ -34,45 +34,42 @@ class Places;
 [[nodiscard]] Bytes extend_places(const SnapshotDigest& snapshot, const Places& known,
                                   std::span<const FramePlace> more);
 
-/// Finds frames in a places file, reading of it what it needs. Any thread.
+/// Finds frames in a places file, reading of it what it needs. Any thread. When the file is replaced
+/// meanwhile, the new one is used from then on.
 class Places {
  public:
   /// Reads the header. Throws kNotFound, kDamaged, kUnsupported, kLimit.
   static std::unique_ptr<Places> open(Store& store, const SnapshotDigest& snapshot);
+  ~Places();
+  Places(const Places&) = delete;
+  Places& operator=(const Places&) = delete;
 
   /// All places whose frame's digest begins like `frame`: nearly always one. Empty when the file has none.
   /// Throws kDamaged when the block of the file that it needs has a wrong checksum.
   [[nodiscard]] std::vector<FrameLocation> find(const FrameDigest& frame) const;
 
   [[nodiscard]] const std::string& key() const { return key_; }
-  [[nodiscard]] std::uint64_t count() const { return count_; }
-  [[nodiscard]] const std::vector<PackDigest>& packs() const { return packs_; }
-  /// Calls for every place with the first eight bytes of its frame's digest. Throws kDamaged.
+  [[nodiscard]] std::uint64_t count() const;
+  [[nodiscard]] std::vector<PackDigest> packs() const;
+  /// Calls for every place with the first eight bytes of its frame's digest. Throws kDamaged before the first
+  /// call.
   void for_each(const std::function<void(std::uint64_t prefix, const FrameLocation& location)>& each) const;
 
  private:
-  struct Entry {
-    std::uint64_t prefix;
-    std::uint64_t offset;
-    std::uint32_t stored_bytes;
-    std::uint32_t pack;
-  };
-  using Block = std::vector<Entry>;
+  class File;
 
-  explicit Places(Store& store) : store_(store) {}
-  std::shared_ptr<const Block> block(std::size_t number) const;
+  Places(Store& store, const SnapshotDigest& snapshot);
+  [[nodiscard]] std::shared_ptr<const File> file() const;
+  [[nodiscard]] std::optional<StoreVersion> stored_version() const;
+  /// Runs `use` on the file; once more, on the new one, when it was damaged because it was replaced.
+  template <typename Use>
+  auto with_file(const Use& use) const;
 
   Store& store_;
+  SnapshotDigest snapshot_;
   std::string key_;
-  std::uint64_t body_offset_ = 0;
-  std::uint64_t count_ = 0;
-  std::uint32_t block_places_ = 0;
-  std::vector<PackDigest> packs_;
-  std::vector<std::uint64_t> checksums_;
-  std::vector<std::uint64_t> fences_;
-
   mutable std::mutex mutex_;
-  mutable std::unordered_map<std::size_t, std::shared_ptr<const Block>> blocks_;  // guarded by mutex_
+  mutable std::shared_ptr<const File> file_;  // guarded by mutex_
 };
 
 /// Reads and checks the frame from where `places` says it lies. Throws kDamaged or kNotFound naming the file.

@@ -67,3 +67,20 @@ TEST_CASE("one changed byte anywhere in a places file is found") {
     CHECK(error.code() != ErrorCode::kIo);
   }
 }
+
+TEST_CASE("a file that is replaced while it is open is read anew") {
+  const test::TempDir folder;
+  const auto store = open_directory_store(folder.path());
+  store->put_if_absent(places_key(kSnapshot), encode_places(kSnapshot, some_places(5000)));
+  const auto opened = Places::open(*store, kSnapshot);
+  const auto more = some_places(9000);
+  CHECK(opened->find(more[1].frame).size() == 1);
+  const auto stat = store->stat(places_key(kSnapshot));
+  REQUIRE(stat);
+  REQUIRE(store->replace_if_version(places_key(kSnapshot), encode_places(kSnapshot, more), stat->version));
+  for (std::size_t i = 0; i < 5000; ++i)
+    REQUIRE(opened->find(more[i].frame) == std::vector{more[i].location});
+  std::uint64_t count = 0;
+  opened->for_each([&](std::uint64_t, const FrameLocation&) { ++count; });
+  CHECK(count == more.size());
+}
