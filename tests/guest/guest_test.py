@@ -91,7 +91,10 @@ def package_disk(folder):
     """A file system with a real package in it: what a guest without a network installs from."""
     tree = folder / "packages"
     tree.mkdir()
-    run("apt-get", "download", "hello", cwd=tree)
+    command = ["apt-get", "download", "-o", "APT::Sandbox::User=root", "hello"]
+    if subprocess.run(command, cwd=tree, check=False).returncode != 0:
+        run("apt-get", "update")  # a machine that installed nothing lately may have no lists
+        run(*command, cwd=tree)
     disk = folder / "packages.raw"
     run("mke2fs", "-q", "-t", "ext4", "-d", tree, disk, "8M")
     return disk
