@@ -133,12 +133,17 @@ class PartCutter {
     return std::min<std::uint64_t>(kBlockBytes, content_.size() - offset);
   }
 
+  /// Where the part begins, counted in its file: a file's pages line up whatever piece of it this is.
+  [[nodiscard]] std::uint64_t first_byte() const {
+    return part_.file == Part::kNoFile ? 0 : part_.file_offset;
+  }
+
   void cut_run(std::uint64_t at, std::uint64_t end) {
     while (at < end) {
       const ByteView rest = content_.subspan(at, end - at);
       std::uint64_t length = rest.size();
       if (part_.cutting == Cutting::kFixed) {
-        length = std::min<std::uint64_t>(length, fixed_bytes_ - at % fixed_bytes_);
+        length = std::min<std::uint64_t>(length, fixed_bytes_ - (first_byte() + at) % fixed_bytes_);
       }
       if (part_.cutting == Cutting::kContentDefined) length = content_defined_cut(rest, parameters_);
       add(at, rest.first(length));
