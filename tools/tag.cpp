@@ -4,6 +4,7 @@
 
 #include <ostream>
 
+#include "libvmpack/repo/writer_session.hpp"
 #include "tools/cli.hpp"
 
 namespace vmpack::cli {
@@ -35,8 +36,9 @@ std::string digest_text(const ReferenceName& name, const SnapshotDigest& snapsho
 int run_tag(const TagOptions& options, const Context& context) {
   const auto repository = open_repository(options);
   const ReferenceName name = reference_to_change(options.new_reference);
+  const WriterSession session(*repository);
   const SnapshotDigest snapshot = repository->resolve(options.reference);
-  repository->set_reference(name, snapshot, options.force);
+  session.commit(name, snapshot, options.force);
   if (options.json) {
     context.out << dump_json({{"reference", name.text()}, {"snapshot", snapshot.hex()}}) << '\n';
   } else if (!options.quiet) {

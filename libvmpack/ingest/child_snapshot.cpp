@@ -14,6 +14,7 @@
 #include "libvmpack/ingest/parent_layout.hpp"
 #include "libvmpack/ingest/pipeline.hpp"
 #include "libvmpack/ingest/snapshot_source.hpp"
+#include "libvmpack/repo/writer_session.hpp"
 #include "libvmpack/snapshot/block_map_update.hpp"
 #include "libvmpack/snapshot/map_reader.hpp"
 
@@ -43,6 +44,7 @@ class Child {
         layout_(layout),
         options_(options),
         progress_(progress),
+        session_(repository_),
         index_(ObjectIndex::open(repository_.store())),
         older_(parent.repository, parent.snapshot, parent.cache, layout),
         packer_(repository_, *index_, &older_, options.level) {}
@@ -79,7 +81,7 @@ class Child {
     result_.ingest.snapshot = SnapshotDigest(sha256(as_byte_view(text)));
     add_to_places(store, result_.ingest.snapshot, parent_.snapshot, packer_.places());
     store.put_if_absent(manifest_key(result_.ingest.snapshot), as_byte_view(text));
-    repository_.set_reference(name, result_.ingest.snapshot, options_.force);
+    session_.commit(name, result_.ingest.snapshot, options_.force);
     result_.ingest.added = packer_.statistics();
     return std::move(result_);
   }
@@ -106,6 +108,7 @@ class Child {
   const Layout& layout_;
   const IngestOptions& options_;
   Progress& progress_;
+  WriterSession session_;
   std::unique_ptr<ObjectIndex> index_;
   OlderSnapshot older_;
   Packer packer_;

@@ -10,6 +10,7 @@
 #include "libvmpack/ingest/file_contents.hpp"
 #include "libvmpack/ingest/pipeline.hpp"
 #include "libvmpack/repo/snapshot_files.hpp"
+#include "libvmpack/repo/writer_session.hpp"
 #include "libvmpack/snapshot/file_table_reader.hpp"
 
 namespace vmpack {
@@ -117,6 +118,7 @@ std::uint64_t record_files(const ParentSnapshot& parent, const ChildResult& chil
   cut_plan(plan, source, repository.parameters(), "reading changed files", progress,
            [&](const Window& window) { contents.add(window); });
 
+  const WriterSession session(repository);
   const auto index = ObjectIndex::open(repository.store());
   Packer packer(repository, *index, nullptr, level);
   const FileTableRoot root = build_file_table_pages(contents.take_records(), packer);
@@ -125,6 +127,7 @@ std::uint64_t record_files(const ParentSnapshot& parent, const ChildResult& chil
   const FileTableDigest table = put_file_table_root(repository.store(), root);
   add_to_places(repository.store(), snapshot, parent.snapshot, packer.places());
   put_file_table_note(repository, snapshot, table);
+  session.confirm(keys_under(repository, snapshot));
   return root.file_count;
 }
 

@@ -11,6 +11,7 @@
 #include "libvmpack/ingest/file_contents.hpp"
 #include "libvmpack/ingest/pipeline.hpp"
 #include "libvmpack/inspect/appliance_volumes.hpp"
+#include "libvmpack/repo/writer_session.hpp"
 
 namespace vmpack {
 namespace {
@@ -62,6 +63,7 @@ class Ingest {
         layout_(std::move(layout)),
         options_(options),
         progress_(progress),
+        session_(repository_),
         index_(ObjectIndex::open(repository_.store())),
         older_(repository, name, layout_),
         packer_(repository_, *index_, &older_, options.level),
@@ -141,7 +143,7 @@ class Ingest {
     result_.snapshot = SnapshotDigest(sha256(as_byte_view(text)));
     put_places(store, result_.snapshot, packer_.places());
     store.put_if_absent(manifest_key(result_.snapshot), as_byte_view(text));
-    repository_.set_reference(name, result_.snapshot, options_.force);
+    session_.commit(name, result_.snapshot, options_.force);
   }
 
   const Repository& repository_;
@@ -149,6 +151,7 @@ class Ingest {
   Layout layout_;
   const IngestOptions& options_;
   Progress& progress_;
+  WriterSession session_;
   std::unique_ptr<ObjectIndex> index_;
   OlderSnapshot older_;
   Packer packer_;

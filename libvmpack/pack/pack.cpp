@@ -98,6 +98,14 @@ std::string pack_key(const PackDigest& pack) {
   return fmt::format("packs/{}/{}.pack", hex.substr(0, 2), hex);
 }
 
+std::optional<PackDigest> pack_of_key(std::string_view key) {
+  constexpr std::size_t kDigestAt = std::string_view("packs/ab/").size();
+  if (key.size() < kDigestAt + 2 * kDigestBytes) return std::nullopt;
+  const auto digest = Digest::from_hex(key.substr(kDigestAt, 2 * kDigestBytes));
+  if (!digest || pack_key(PackDigest(*digest)) != key) return std::nullopt;
+  return PackDigest(*digest);
+}
+
 std::uint64_t next_object_offset(std::uint64_t offset, std::uint64_t bytes) {
   return round_up(offset + bytes, kObjectAlignment);
 }

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "libvmpack/base/bytes.hpp"
@@ -32,6 +34,8 @@ struct FrameLocation {
 
 /// "packs/ab/ab12….pack".
 [[nodiscard]] std::string pack_key(const PackDigest& pack);
+/// nullopt for a key that is no pack's.
+[[nodiscard]] std::optional<PackDigest> pack_of_key(std::string_view key);
 
 /// Writes one pack into a store frame by frame. Not for use by two threads at once. Nothing is left of a pack
 /// that is not finished.

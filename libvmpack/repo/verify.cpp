@@ -17,6 +17,7 @@
 #include "libvmpack/base/sealed_json.hpp"
 #include "libvmpack/base/units.hpp"
 #include "libvmpack/pack/pack.hpp"
+#include "libvmpack/repo/condemned.hpp"
 #include "libvmpack/repo/object_index.hpp"
 #include "libvmpack/repo/repository.hpp"
 #include "libvmpack/repo/snapshot_files.hpp"
@@ -28,12 +29,6 @@ namespace {
 
 std::optional<Digest> digest_in_key(std::string_view key, std::size_t at) {
   return key.size() < at + 64 ? std::nullopt : Digest::from_hex(key.substr(at, 64));
-}
-
-std::optional<PackDigest> pack_of_key(std::string_view key) {
-  const auto digest = digest_in_key(key, std::string_view("packs/ab/").size());
-  if (!digest || pack_key(PackDigest(*digest)) != key) return std::nullopt;
-  return PackDigest(*digest);
 }
 
 /// What is known about a frame without reading it.
@@ -121,10 +116,10 @@ class Verifier {
     if (key.starts_with("refs/")) return check_reference(key);
     if (key.starts_with("index/")) return check_index(key);
     if (key.starts_with("snapshots/")) return check_snapshot_file(key);
-    if (key.starts_with("notes/")) return check_note(key);
+    if (key.starts_with("notes/")) return check_sealed_file(key);
     if (key.starts_with("maps/") || key.starts_with("files/")) return check_root_file(key);
     if (key.starts_with("places/")) return check_places(key);
-    if (key.starts_with("leases/")) return;
+    if (key.starts_with("leases/") || key == kCondemnedKey) return check_sealed_file(key);
     found(key, "it is no file of a repository");
   }
 
@@ -172,7 +167,7 @@ class Verifier {
     });
   }
 
-  void check_note(const std::string& key) {
+  void check_sealed_file(const std::string& key) {
     guarded(key, [&] {
       const Bytes bytes = store_->get(key, limits::kJsonBytesMax);
       check_sealed_json(as_text(bytes), key);
