@@ -79,7 +79,7 @@ class Child {
     manifest().map = put_map_root(store, root);
     const std::string text = to_json(manifest());
     result_.ingest.snapshot = SnapshotDigest(sha256(as_byte_view(text)));
-    add_to_places(store, result_.ingest.snapshot, parent_.snapshot, packer_.places());
+    add_to_places(repository_, result_.ingest.snapshot, manifest(), packer_.places());
     store.put_if_absent(manifest_key(result_.ingest.snapshot), as_byte_view(text));
     session_.commit(name, result_.ingest.snapshot, options_.force);
     result_.ingest.added = packer_.statistics();

@@ -4,9 +4,11 @@
 #include <fmt/core.h>
 
 #include <optional>
+#include <unordered_set>
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/limits.hpp"
+#include "libvmpack/repo/frame_walk.hpp"
 
 namespace vmpack {
 
@@ -58,15 +60,48 @@ void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const Fr
   }
 }
 
-void add_to_places(Store& store, const SnapshotDigest& snapshot, const SnapshotDigest& parent,
+namespace {
+
+/// Of how many places it is worth looking at least.
+constexpr std::uint64_t kPlacesToPruneMin = 4096;
+
+void drop_unused_places(const Repository& repository, const SnapshotDigest& snapshot,
+                        const Manifest& manifest, std::span<const FramePlace> keep) {
+  Store& store = repository.store();
+  std::unordered_set<std::uint64_t> used;
+  walk_frames(repository, snapshot, manifest,
+              {[&](const FrameDigest& node) {
+                 used.insert(node.prefix());
+                 return true;
+               },
+               [&](const FrameDigest& frame) { used.insert(frame.prefix()); }});
+  const auto stat = store.stat(places_key(snapshot));
+  const auto known = Places::open(store, snapshot);
+  const auto is_used = [&](std::uint64_t prefix) { return used.contains(prefix); };
+  // When somebody else has changed them meanwhile, they are dropped another time.
+  if (stat) {
+    static_cast<void>(
+        store.replace_if_version(places_key(snapshot), prune_places(*known, is_used, keep), stat->version));
+  }
+}
+
+}  // namespace
+
+void add_to_places(const Repository& repository, const SnapshotDigest& snapshot, const Manifest& manifest,
                    std::span<const FramePlace> places) {
+  Store& store = repository.store();
   const std::string key = places_key(snapshot);
   while (true) {
     const auto stat = store.stat(key);
-    const auto known = Places::open(store, stat ? snapshot : parent);
+    const auto known = Places::open(store, stat ? snapshot : manifest.parent.value());
     const Bytes bytes = extend_places(snapshot, *known, places);
     const auto version = stat ? std::optional(stat->version) : std::nullopt;
-    if (store.replace_if_version(key, bytes, version)) return;
+    if (!store.replace_if_version(key, bytes, version)) continue;
+    const std::uint64_t count = known->count() + places.size();
+    const std::uint64_t known_used = known->known_used();
+    if (known->bases() && count >= kPlacesToPruneMin && count > known_used + known_used / 2)
+      drop_unused_places(repository, snapshot, manifest, places);
+    return;
   }
 }
 

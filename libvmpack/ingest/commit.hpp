@@ -32,8 +32,10 @@ FileTableDigest put_file_table_root(Store& store, const FileTableRoot& root);
 /// elsewhere by now: these places are as good, and known to be there.
 void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places);
 
-/// Adds to the places of a snapshot; where there are none yet, to those of its parent.
-void add_to_places(Store& store, const SnapshotDigest& snapshot, const SnapshotDigest& parent,
+/// Adds to the places of a snapshot that has a parent; where there are none yet, to the parent's. When that
+/// makes half as many again as were in use when it was last looked at, those that the snapshot does not use
+/// are dropped. Its block map must be there.
+void add_to_places(const Repository& repository, const SnapshotDigest& snapshot, const Manifest& manifest,
                    std::span<const FramePlace> places);
 
 }  // namespace vmpack

@@ -125,7 +125,7 @@ std::uint64_t record_files(const ParentSnapshot& parent, const ChildResult& chil
   if (root.file_count == 0) return 0;
   packer.finish();
   const FileTableDigest table = put_file_table_root(repository.store(), root);
-  add_to_places(repository.store(), snapshot, parent.snapshot, packer.places());
+  add_to_places(repository, snapshot, child.ingest.manifest, packer.places());
   put_file_table_note(repository, snapshot, table);
   session.confirm(keys_under(repository, snapshot));
   return root.file_count;

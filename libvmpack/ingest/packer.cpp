@@ -283,12 +283,15 @@ std::vector<FrameDigest> Packer::frame_digests() const {
 std::vector<FramePlace> Packer::places() const {
   std::vector<FramePlace> places;
   places.reserve(frames_.size());
-  for (const Frame& frame : frames_) places.push_back({frame.digest, frame.location});
-  for (const MadeFrame& made : made_) places[made.number] = {made.frame.digest, made.frame.location};
-  for (const Frame& frame : frames_) places.insert(places.end(), frame.bases.begin(), frame.bases.end());
+  for (const Frame& frame : frames_) places.push_back({.frame = frame.digest, .location = frame.location});
   for (const MadeFrame& made : made_) {
-    places.insert(places.end(), made.frame.bases.begin(), made.frame.bases.end());
+    places[made.number] = {.frame = made.frame.digest, .location = made.frame.location};
   }
+  const auto add_bases = [&](const Frame& frame) {
+    for (const FramePlace& base : frame.bases) places.push_back({base.frame, base.location, true});
+  };
+  std::ranges::for_each(frames_, add_bases);
+  std::ranges::for_each(made_, add_bases, &MadeFrame::frame);
   return places;
 }
 

@@ -327,8 +327,7 @@ class Verifier {
         for (const FileTablePage& page : volume.pages) {
           if (uses == nullptr && !checked_nodes_.insert(page.frame).second) continue;
           if (uses != nullptr) need(*uses, page.frame, 0);
-          static_cast<void>(
-              decode_file_table_page(read_placed_frame(*store_, *places, page.frame)->bytes, key));
+          static_cast<void>(decode_file_table_page(read_placed_frame(*places, page.frame)->bytes, key));
         }
       }
     });

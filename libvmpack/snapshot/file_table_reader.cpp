@@ -21,10 +21,10 @@ FileTableRoot read_root(Store& store, const std::string& key, const FileTableDig
 }  // namespace
 
 FileTable::FileTable(Store& store, const Places& places, const FileTableDigest& table)
-    : store_(store), places_(places), key_(file_table_key(table)), root_(read_root(store, key_, table)) {}
+    : places_(places), key_(file_table_key(table)), root_(read_root(store, key_, table)) {}
 
 std::vector<FileRecord> FileTable::page(const FileTablePage& page) const {
-  return decode_file_table_page(read_placed_frame(store_, places_, page.frame)->bytes, key_);
+  return decode_file_table_page(read_placed_frame(places_, page.frame)->bytes, key_);
 }
 
 VolumeFiles FileTable::files(const FileTableVolume& volume) const {

@@ -29,7 +29,6 @@ class FileTable {
  private:
   [[nodiscard]] std::vector<FileRecord> page(const FileTablePage& page) const;
 
-  Store& store_;
   const Places& places_;
   std::string key_;
   FileTableRoot root_;

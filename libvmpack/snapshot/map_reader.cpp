@@ -26,7 +26,7 @@ std::string node_name(const FrameDigest& frame) { return fmt::format("block-map 
 }  // namespace
 
 MapReader::MapReader(Store& store, const SnapshotDigest& snapshot, const MapDigest& map)
-    : store_(store), root_(read_root(store, map)), places_(Places::open(store, snapshot)) {}
+    : root_(read_root(store, map)), places_(Places::open(store, snapshot)) {}
 
 std::optional<MapDirectory> MapReader::directory(std::uint64_t number) const {
   const auto child = std::ranges::lower_bound(root_.directories, number, {}, &MapChild::index);

@@ -31,12 +31,10 @@ class MapReader {
   /// The page in `frame`, one of a directory's children.
   [[nodiscard]] MapPage page(const FrameDigest& frame) const;
   [[nodiscard]] FramePtr frame(const FrameDigest& digest, const BaseReader& read_base = {}) const {
-    return read_placed_frame(store_, *places_, digest, read_base);
+    return read_placed_frame(*places_, digest, read_base);
   }
   /// What a delta frame stands on.
-  [[nodiscard]] FramePtr base(const FrameDigest& digest) const {
-    return read_placed_base(store_, *places_, digest);
-  }
+  [[nodiscard]] FramePtr base(const FrameDigest& digest) const { return read_placed_base(*places_, digest); }
 
   /// Calls for every page, in order, with the byte offset of its region in the image; with `within`, for
   /// those whose region lies in that part of the image or reaches into it.
@@ -44,7 +42,6 @@ class MapReader {
                      ByteRange within = {0, std::numeric_limits<std::uint64_t>::max()}) const;
 
  private:
-  Store& store_;
   MapRoot root_;
   std::unique_ptr<Places> places_;
 };

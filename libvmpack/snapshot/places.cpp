@@ -41,7 +41,28 @@ struct PrefixPlace {
   FrameLocation location;
 };
 
-Bytes encode_prefix_places(const SnapshotDigest& snapshot, std::vector<PrefixPlace> places) {
+/// What a file is made of.
+struct Contents {
+  std::vector<PrefixPlace> places;
+  std::optional<std::vector<std::uint64_t>> bases;
+  std::uint64_t known_used = 0;
+
+  void add(std::span<const FramePlace> more) {
+    for (const FramePlace& place : more) {
+      places.push_back({place.frame.prefix(), place.location});
+      if (place.is_base && bases) bases->push_back(place.frame.prefix());
+    }
+  }
+};
+
+void sort_and_drop_duplicates(std::vector<std::uint64_t>& numbers) {
+  std::ranges::sort(numbers);
+  const auto duplicates = std::ranges::unique(numbers);
+  numbers.erase(duplicates.begin(), duplicates.end());
+}
+
+Bytes encode_contents(const SnapshotDigest& snapshot, Contents contents) {
+  std::vector<PrefixPlace>& places = contents.places;
   const auto order = [](const PrefixPlace& place) {
     return std::tuple(place.prefix, place.location.pack.bytes, place.location.offset);
   };
@@ -78,35 +99,57 @@ Bytes encode_prefix_places(const SnapshotDigest& snapshot, std::vector<PrefixPla
   const auto packs_offset = builder.CreateVectorOfStructs(pack_structs);
   const auto checksums_offset = builder.CreateVector(checksums);
   const auto fences_offset = builder.CreateVector(fences);
+  flatbuffers::Offset<flatbuffers::Vector<std::uint64_t>> bases_offset;
+  if (contents.bases) {
+    sort_and_drop_duplicates(*contents.bases);
+    bases_offset = builder.CreateVector(*contents.bases);
+  }
   const fb::Digest snapshot_struct = to_flatbuffer(snapshot);
   builder.Finish(fb::CreatePlacesHeader(builder, &snapshot_struct, packs_offset, body.size(), kBlockPlaces,
-                                        checksums_offset, fences_offset));
+                                        checksums_offset, fences_offset, bases_offset, contents.known_used));
   const ByteView body_bytes = std::as_bytes(std::span(body));
   Bytes bytes = make_envelope(FileKind::kPlaces, buffer_bytes(builder), body_bytes.size());
   append(bytes, body_bytes);
   return bytes;
 }
 
-void add_places(std::vector<PrefixPlace>& places, std::span<const FramePlace> more) {
-  for (const FramePlace& place : more) places.push_back({place.frame.prefix(), place.location});
+/// What `known` has. Whoever replaces the file must see to it that it stays the same meanwhile.
+Contents contents_of(const Places& known) {
+  Contents contents;
+  contents.bases = known.bases();
+  contents.known_used = known.known_used();
+  known.for_each([&](std::uint64_t prefix, const FrameLocation& location) {
+    contents.places.push_back({prefix, location});
+  });
+  return contents;
 }
 
 }  // namespace
 
 Bytes encode_places(const SnapshotDigest& snapshot, std::span<const FramePlace> places) {
-  std::vector<PrefixPlace> all;
-  all.reserve(places.size());
-  add_places(all, places);
-  return encode_prefix_places(snapshot, std::move(all));
+  Contents contents;
+  contents.bases.emplace();
+  contents.add(places);
+  contents.known_used = places.size();
+  return encode_contents(snapshot, std::move(contents));
 }
 
 Bytes extend_places(const SnapshotDigest& snapshot, const Places& known, std::span<const FramePlace> more) {
-  std::vector<PrefixPlace> all;
-  all.reserve(known.count() + more.size());
-  known.for_each(
-      [&](std::uint64_t prefix, const FrameLocation& location) { all.push_back({prefix, location}); });
-  add_places(all, more);
-  return encode_prefix_places(snapshot, std::move(all));
+  Contents contents = contents_of(known);
+  contents.add(more);
+  return encode_contents(snapshot, std::move(contents));
+}
+
+Bytes prune_places(const Places& known, const std::function<bool(std::uint64_t prefix)>& is_used,
+                   std::span<const FramePlace> more) {
+  Contents contents = contents_of(known);
+  VMPACK_ASSERT(contents.bases.has_value());
+  std::erase_if(contents.places, [&](const PrefixPlace& place) {
+    return !is_used(place.prefix) && !std::ranges::binary_search(*contents.bases, place.prefix);
+  });
+  contents.add(more);
+  contents.known_used = contents.places.size();
+  return encode_contents(known.snapshot(), std::move(contents));
 }
 
 /// One version of the file: its header, and the blocks that were read.
@@ -132,6 +175,8 @@ class Places::File {
   [[nodiscard]] const StoreVersion& version() const { return version_; }
   [[nodiscard]] std::uint64_t count() const { return count_; }
   [[nodiscard]] const std::vector<PackDigest>& packs() const { return packs_; }
+  [[nodiscard]] std::uint64_t known_used() const { return known_used_; }
+  [[nodiscard]] const std::optional<std::vector<std::uint64_t>>& bases() const { return bases_; }
 
   [[nodiscard]] std::vector<FrameLocation> find(const FrameDigest& frame) const {
     const std::uint64_t prefix = frame.prefix();
@@ -178,6 +223,8 @@ class Places::File {
     for (const fb::Digest* pack : structs(stored.packs())) packs_.emplace_back(from_flatbuffer(*pack));
     for (const std::uint64_t checksum : structs(stored.block_checksums())) checksums_.push_back(checksum);
     for (const std::uint64_t fence : structs(stored.fences())) fences_.push_back(fence);
+    known_used_ = stored.known_used();
+    if (stored.bases() != nullptr) bases_.emplace(stored.bases()->begin(), stored.bases()->end());
     if (block_places_ == 0 || block_places_ > 65536 || envelope.body_bytes / sizeof(fb::Place) != count_ ||
         envelope.body_bytes % sizeof(fb::Place) != 0 ||
         checksums_.size() != divide_up(count_, block_places_) || fences_.size() != checksums_.size()) {
@@ -216,6 +263,8 @@ class Places::File {
   std::vector<PackDigest> packs_;
   std::vector<std::uint64_t> checksums_;
   std::vector<std::uint64_t> fences_;
+  std::uint64_t known_used_ = 0;
+  std::optional<std::vector<std::uint64_t>> bases_;
 
   mutable std::mutex mutex_;
   mutable std::unordered_map<std::size_t, std::shared_ptr<const Block>> blocks_;  // guarded by mutex_
@@ -255,6 +304,14 @@ std::shared_ptr<const Places::File> Places::file() const {
   }
 }
 
+bool Places::forget_if_replaced(const std::shared_ptr<const File>& opened) const {
+  const bool replaced = stored_version() != opened->version();
+  const std::lock_guard lock(mutex_);
+  if (file_ != opened) return true;  // another thread was faster
+  if (replaced) file_.reset();
+  return replaced;
+}
+
 template <typename Use>
 auto Places::with_file(const Use& use) const {
   for (int tries = 1;; ++tries) {
@@ -262,15 +319,21 @@ auto Places::with_file(const Use& use) const {
     try {
       return use(*opened);
     } catch (const Error&) {
-      if (tries == kTriesMax || stored_version() == opened->version()) throw;
-      const std::lock_guard lock(mutex_);
-      if (file_ == opened) file_.reset();
+      if (tries == kTriesMax || !forget_if_replaced(opened)) throw;
     }
   }
 }
 
 std::uint64_t Places::count() const {
   return with_file([](const File& file) { return file.count(); });
+}
+
+std::uint64_t Places::known_used() const {
+  return with_file([](const File& file) { return file.known_used(); });
+}
+
+std::optional<std::vector<std::uint64_t>> Places::bases() const {
+  return with_file([](const File& file) { return file.bases(); });
 }
 
 std::vector<PackDigest> Places::packs() const {
@@ -287,34 +350,28 @@ void Places::for_each(
     each(place.prefix, place.location);
 }
 
-namespace {
-
-FramePtr read_from_places(Store& store, const Places& places, const FrameDigest& frame,
-                          const BaseReader& read_base) {
-  const std::vector<FrameLocation> locations = places.find(frame);
-  for (std::size_t i = 0; i < locations.size(); ++i) {
-    try {
-      return read_frame(store, frame, locations[i], read_base);
-    } catch (const Error& error) {
-      // Another frame may begin with the same eight bytes, and a copy may lie elsewhere: the last one's error
-      // counts.
-      if (i + 1 == locations.size()) throw;
+/// A frame that is not where it was may have been moved: then the file was replaced.
+FramePtr Places::read(const FrameDigest& frame, const BaseReader& read_base) const {
+  return with_file([&](const File& file) {
+    const std::vector<FrameLocation> locations = file.find(frame);
+    for (std::size_t i = 0; i < locations.size(); ++i) {
+      try {
+        return read_frame(store_, frame, locations[i], read_base);
+      } catch (const Error&) {
+        // Another frame may begin with the same eight bytes, and a copy may lie elsewhere: the last one's
+        // error counts.
+        if (i + 1 == locations.size()) throw;
+      }
     }
-  }
-  throw damaged(places.key(), fmt::format("it has no place for the frame {}", frame.hex()));
+    throw damaged(key_, fmt::format("it has no place for the frame {}", frame.hex()));
+  });
 }
 
-}  // namespace
+FramePtr read_placed_base(const Places& places, const FrameDigest& base) { return places.read(base, {}); }
 
-FramePtr read_placed_base(Store& store, const Places& places, const FrameDigest& base) {
-  return read_from_places(store, places, base, {});
-}
-
-FramePtr read_placed_frame(Store& store, const Places& places, const FrameDigest& frame,
-                           const BaseReader& read_base) {
-  if (read_base) return read_from_places(store, places, frame, read_base);
-  return read_from_places(store, places, frame,
-                          [&](const FrameDigest& base) { return read_placed_base(store, places, base); });
+FramePtr read_placed_frame(const Places& places, const FrameDigest& frame, const BaseReader& read_base) {
+  if (read_base) return places.read(frame, read_base);
+  return places.read(frame, [&](const FrameDigest& base) { return read_placed_base(places, base); });
 }
 
 }  // namespace vmpack

@@ -21,6 +21,7 @@ namespace vmpack {
 struct FramePlace {
   FrameDigest frame;
   FrameLocation location;
+  bool is_base = false;  ///< another frame stands on it
 };
 
 /// "places/<snapshot>".
@@ -33,6 +34,11 @@ class Places;
 /// The file for `snapshot` with all that `known` has, and `more`.
 [[nodiscard]] Bytes extend_places(const SnapshotDigest& snapshot, const Places& known,
                                   std::span<const FramePlace> more);
+/// The file for what `known` belongs to, with those of its places alone that `is_used` says of their frame's
+/// first eight bytes, those that others stand on, and `more`.
+[[nodiscard]] Bytes prune_places(const Places& known,
+                                 const std::function<bool(std::uint64_t prefix)>& is_used,
+                                 std::span<const FramePlace> more);
 
 /// Finds frames in a places file, reading of it what it needs. Any thread. When the file is replaced
 /// meanwhile, the new one is used from then on.
@@ -48,8 +54,17 @@ class Places {
   /// Throws kDamaged when the block of the file that it needs has a wrong checksum.
   [[nodiscard]] std::vector<FrameLocation> find(const FrameDigest& frame) const;
 
+  /// Reads and checks a frame. Throws kDamaged or kNotFound naming the file.
+  [[nodiscard]] FramePtr read(const FrameDigest& frame, const BaseReader& read_base) const;
+
   [[nodiscard]] const std::string& key() const { return key_; }
+  [[nodiscard]] const SnapshotDigest& snapshot() const { return snapshot_; }
   [[nodiscard]] std::uint64_t count() const;
+  /// How many were in use when that was last looked at.
+  [[nodiscard]] std::uint64_t known_used() const;
+  /// First eight bytes of the digests of frames that others stand on, sorted; nullopt where the file does not
+  /// tell.
+  [[nodiscard]] std::optional<std::vector<std::uint64_t>> bases() const;
   [[nodiscard]] std::vector<PackDigest> packs() const;
   /// Calls for every place with the first eight bytes of its frame's digest. Throws kDamaged before the first
   /// call.
@@ -61,6 +76,8 @@ class Places {
   Places(Store& store, const SnapshotDigest& snapshot);
   [[nodiscard]] std::shared_ptr<const File> file() const;
   [[nodiscard]] std::optional<StoreVersion> stored_version() const;
+  /// Whether there is another file than `opened` now; then that is used from now on.
+  [[nodiscard]] bool forget_if_replaced(const std::shared_ptr<const File>& opened) const;
   /// Runs `use` on the file; once more, on the new one, when it was damaged because it was replaced.
   template <typename Use>
   auto with_file(const Use& use) const;
@@ -74,9 +91,9 @@ class Places {
 
 /// Reads and checks the frame from where `places` says it lies. Throws kDamaged or kNotFound naming the file.
 /// What a delta frame stands on comes from `read_base`, or is read in the same way.
-[[nodiscard]] FramePtr read_placed_frame(Store& store, const Places& places, const FrameDigest& frame,
+[[nodiscard]] FramePtr read_placed_frame(const Places& places, const FrameDigest& frame,
                                          const BaseReader& read_base = {});
 /// The same for what delta frames stand on: a delta frame is damage.
-[[nodiscard]] FramePtr read_placed_base(Store& store, const Places& places, const FrameDigest& base);
+[[nodiscard]] FramePtr read_placed_base(const Places& places, const FrameDigest& base);
 
 }  // namespace vmpack
