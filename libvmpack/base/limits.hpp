@@ -33,6 +33,9 @@ inline constexpr std::uint64_t kPlacesHeaderBytesMax = 64 * kMiB;
 inline constexpr std::uint64_t kPlacesFileBytesMax = 16 * kGiB;
 inline constexpr std::uint64_t kIndexHeaderBytesMax = 1 * kGiB;
 inline constexpr std::uint64_t kIndexFileBytesMax = 16 * kGiB;
+/// What is merged or rebuilt goes into files of at most this many objects, about 800 MB: more make more
+/// files.
+inline constexpr std::uint64_t kIndexFileObjectsMax = 16 * 1024 * 1024;
 
 inline constexpr std::uint64_t kJsonBytesMax = 64 * kMiB;
 inline constexpr std::uint64_t kReferencePartBytesMax = 128;

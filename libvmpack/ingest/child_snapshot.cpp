@@ -45,7 +45,7 @@ class Child {
         options_(options),
         progress_(progress),
         session_(repository_),
-        index_(ObjectIndex::open(repository_.store())),
+        index_(ObjectIndex::open(repository_.store(), session_.condemned_packs())),
         older_(parent.repository, parent.snapshot, parent.cache, layout),
         packer_(repository_, *index_, &older_, options.level) {}
 

@@ -119,7 +119,7 @@ std::uint64_t record_files(const ParentSnapshot& parent, const ChildResult& chil
            [&](const Window& window) { contents.add(window); });
 
   const WriterSession session(repository);
-  const auto index = ObjectIndex::open(repository.store());
+  const auto index = ObjectIndex::open(repository.store(), session.condemned_packs());
   Packer packer(repository, *index, nullptr, level);
   const FileTableRoot root = build_file_table_pages(contents.take_records(), packer);
   if (root.file_count == 0) return 0;

@@ -64,7 +64,7 @@ class Ingest {
         options_(options),
         progress_(progress),
         session_(repository_),
-        index_(ObjectIndex::open(repository_.store())),
+        index_(ObjectIndex::open(repository_.store(), session_.condemned_packs())),
         older_(repository, name, layout_),
         packer_(repository_, *index_, &older_, options.level),
         contents_(layout_) {}

@@ -18,23 +18,19 @@ std::uint64_t word_at(const Digest& digest, std::size_t at) {
   return value;
 }
 
-/// The eight bits, one in each 32-bit lane, that stand for a digest in its block.
-std::array<std::uint64_t, kFilterBlockWords> mask_of(const Digest& digest) {
-  const auto key = static_cast<std::uint32_t>(word_at(digest, 16));
-  std::array<std::uint64_t, kFilterBlockWords> mask{};
-  for (std::size_t lane = 0; lane < kSalts.size(); ++lane) {
-    const std::uint32_t bit = (key * kSalts[lane]) >> 27U;
-    mask[lane / 2] |= std::uint64_t{1} << (bit + 32 * (lane % 2));
-  }
-  return mask;
-}
-
-std::size_t block_of(std::size_t words, const Digest& digest) {
-  const std::uint64_t blocks = words / kFilterBlockWords;
-  return static_cast<std::size_t>(word_at(digest, 8) % blocks) * kFilterBlockWords;
+std::size_t first_word(std::size_t words, const FilterKey& key) {
+  return static_cast<std::size_t>(key.block % (words / kFilterBlockWords)) * kFilterBlockWords;
 }
 
 }  // namespace
+
+FilterKey::FilterKey(const Digest& digest) : block(word_at(digest, 8)) {
+  const auto word = static_cast<std::uint32_t>(word_at(digest, 16));
+  for (std::size_t lane = 0; lane < kSalts.size(); ++lane) {
+    const std::uint32_t bit = (word * kSalts[lane]) >> 27U;
+    mask[lane / 2] |= std::uint64_t{1} << (bit + 32 * (lane % 2));
+  }
+}
 
 std::vector<std::uint64_t> make_filter(std::uint64_t count) {
   return std::vector<std::uint64_t>(kFilterBlockWords *
@@ -42,17 +38,16 @@ std::vector<std::uint64_t> make_filter(std::uint64_t count) {
 }
 
 void filter_insert(std::span<std::uint64_t> filter, const Digest& digest) {
-  const auto mask = mask_of(digest);
-  const std::size_t block = block_of(filter.size(), digest);
-  for (std::size_t i = 0; i < mask.size(); ++i) filter[block + i] |= mask[i];
+  const FilterKey key(digest);
+  const std::size_t first = first_word(filter.size(), key);
+  for (std::size_t i = 0; i < kFilterBlockWords; ++i) filter[first + i] |= key.mask[i];
 }
 
-bool filter_may_contain(std::span<const std::uint64_t> filter, const Digest& digest) {
+bool filter_may_contain(std::span<const std::uint64_t> filter, const FilterKey& key) {
   if (filter.size() < kFilterBlockWords) return true;
-  const auto mask = mask_of(digest);
-  const std::size_t block = block_of(filter.size(), digest);
-  for (std::size_t i = 0; i < mask.size(); ++i) {
-    if ((filter[block + i] & mask[i]) != mask[i]) return false;
+  const std::size_t first = first_word(filter.size(), key);
+  for (std::size_t i = 0; i < kFilterBlockWords; ++i) {
+    if ((filter[first + i] & key.mask[i]) != key.mask[i]) return false;
   }
   return true;
 }

@@ -3,103 +3,60 @@
 // Format: formats/object_index.md.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "libvmpack/base/digest.hpp"
-#include "libvmpack/pack/pack.hpp"
-#include "libvmpack/snapshot/places.hpp"
+#include "libvmpack/repo/index_cache.hpp"
+#include "libvmpack/repo/object_index_file.hpp"
+#include "libvmpack/repo/object_index_writer.hpp"
 #include "libvmpack/store/store.hpp"
 
 namespace vmpack {
 
-/// Where an object is.
-struct ObjectLocation {
-  FrameDigest frame;
-  FrameLocation location;
-  std::uint32_t offset = 0;  ///< in the decoded frame
-  std::uint32_t bytes = 0;
-  std::vector<FramePlace> bases;  ///< of a delta frame
-};
+using PackSet = std::unordered_set<PackDigest, DigestHash>;
 
-/// "index/<digest>.idx".
-[[nodiscard]] std::string index_key(const Digest& index);
-
-/// Collects what an ingest adds. Not for use by two threads at once.
-class ObjectIndexBuilder {
- public:
-  /// Frames of a pack that was written, in their order, with the objects in each.
-  void add_pack(const PackDigest& pack);
-  /// A frame of the pack added last, and what it stands on.
-  void add_frame(const FrameDigest& frame, std::uint64_t offset, std::uint32_t stored_bytes,
-                 std::span<const ObjectRecord> objects, std::span<const FramePlace> bases);
-  [[nodiscard]] bool empty() const { return objects_.empty(); }
-
-  /// Writes the index file, durable on return.
-  void write(Store& store);
-
- private:
-  struct Frame {
-    FrameDigest digest;
-    std::uint64_t offset;
-    std::uint32_t stored_bytes;
-    std::uint32_t pack;
-  };
-  struct Object {
-    ObjectDigest digest;
-    std::uint32_t frame;
-    std::uint32_t offset;
-    std::uint32_t bytes;
-  };
-  struct Base {
-    std::uint32_t frame;
-    FramePlace place;
-  };
-  std::vector<PackDigest> packs_;
-  std::vector<Frame> frames_;
-  std::vector<Object> objects_;
-  std::vector<Base> bases_;
-};
-
-/// One index file, mapped where the store has it as a local file. Any thread.
-class ObjectIndexFile {
- public:
-  /// Checks envelope and header. Throws kDamaged, kUnsupported, kLimit.
-  static std::unique_ptr<ObjectIndexFile> open(Store& store, const std::string& key);
-  ~ObjectIndexFile();
-  ObjectIndexFile(const ObjectIndexFile&) = delete;
-  ObjectIndexFile& operator=(const ObjectIndexFile&) = delete;
-
-  /// Throws kDamaged when a block that it needs has a wrong checksum: a wrong answer would corrupt a
-  /// snapshot.
-  [[nodiscard]] std::optional<ObjectLocation> find(const ObjectDigest& object) const;
-  [[nodiscard]] std::uint64_t object_count() const;
-  /// Calls for every object, in order of digest. Throws kDamaged.
-  void for_each(const std::function<void(const ObjectDigest&, const ObjectLocation&)>& each) const;
-  /// SHA-256 of the whole file, for comparison with its name.
-  [[nodiscard]] Digest digest() const;
-
- private:
-  struct State;
-  explicit ObjectIndexFile(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
-};
-
-/// All index files of a repository as they were when opened. Any thread.
+/// All index files of a repository as they were when opened, or last refreshed. find() may be called from any
+/// thread, but not while something else is.
 class ObjectIndex {
  public:
-  static std::unique_ptr<ObjectIndex> open(Store& store);
+  /// Objects that lie, or stand on what lies, in `excluded` packs count as absent. `cache_folder`: for copies
+  /// of the files of a store that has no local ones; empty: they are fetched anew. `store` must outlive this.
+  static std::unique_ptr<ObjectIndex> open(Store& store, PackSet excluded = {},
+                                           const std::string& cache_folder = {});
+
   [[nodiscard]] std::optional<ObjectLocation> find(const ObjectDigest& object) const;
   [[nodiscard]] std::uint64_t object_count() const;
+  [[nodiscard]] std::size_t file_count() const { return files_.size(); }
+
+  /// Takes in the files that were written since, and lets go of those that were removed.
+  void refresh();
 
  private:
-  std::vector<std::unique_ptr<ObjectIndexFile>> files_;
+  struct File {
+    std::string key;
+    std::unique_ptr<ObjectIndexFile> file;
+  };
+  ObjectIndex(Store& store, PackSet excluded) : store_(store), excluded_(std::move(excluded)) {}
+  [[nodiscard]] bool is_excluded(const ObjectLocation& location) const;
+  void bound_memory() const;
+  [[nodiscard]] std::unique_ptr<ObjectIndexFile> open_file(const std::string& key) const;
+  /// False when one of `keys` is no longer there.
+  bool open_files(std::span<const std::string> keys);
+
+  Store& store_;
+  PackSet excluded_;
+  std::unique_ptr<IndexCache> cache_;                        // null: none
+  std::vector<File> files_;                                  // sorted by key
+  std::vector<std::span<const std::uint64_t>> filters_;      // of files_: asked for every object
+  std::uint64_t body_bytes_ = 0;                             // of files_
+  mutable std::atomic<std::uint32_t> lookups_in_bodies_{0};  // since their memory was last given back
 };
 
 }  // namespace vmpack

@@ -90,3 +90,37 @@ TEST_CASE("a changed byte is found before it can give a wrong place") {
     }
   }
 }
+
+TEST_CASE("what lies in excluded packs, or stands on what lies there, counts as absent") {
+  const test::TempDir folder;
+  const auto store = open_directory_store(folder.path());
+  write_index(*store, 0, 3000);
+  write_index(*store, 1000, 3000);  // the same objects from 1000 on in another pack
+  const PackDigest first(sha256(struct_bytes(std::uint32_t{0})));
+  const PackDigest base = bases_of(4).front().location.pack;
+  const auto index = ObjectIndex::open(*store, {first, base});
+  CHECK_FALSE(index->find(object_digest(0)));
+  CHECK_FALSE(index->find(object_digest(999)));
+  const auto found = index->find(object_digest(1500));
+  REQUIRE(found);
+  CHECK(found->location.pack == PackDigest(sha256(struct_bytes(std::uint32_t{1000}))));
+  CHECK_FALSE(index->find(object_digest(1004)));
+}
+
+TEST_CASE("an open index takes in new files, and lets go of those that were removed") {
+  const test::TempDir folder;
+  const auto store = open_directory_store(folder.path());
+  write_index(*store, 0, 10);
+  const std::string old_key = list_index_files(*store).at(0);
+  const auto index = ObjectIndex::open(*store);
+  write_index(*store, 100, 10);
+  CHECK_FALSE(index->find(object_digest(100)));
+  index->refresh();
+  CHECK(index->find(object_digest(100)));
+  CHECK(index->find(object_digest(0)));
+  store->remove(old_key);
+  CHECK(index->find(object_digest(0)));  // it is mapped
+  index->refresh();
+  CHECK_FALSE(index->find(object_digest(0)));
+  CHECK(index->object_count() == 10);
+}
