@@ -175,39 +175,81 @@ EncodedFrame encode_delta_frame(ObjectClass object_class, std::uint32_t object_c
   return frame;
 }
 
-FramePtr decode_frame(ByteView stored, const FrameDigest& expected, std::string_view where,
-                      const BaseReader& read_base) {
-  if (sha256(stored) != expected) throw damaged(where, "its bytes do not match their SHA-256");
+namespace {
+
+/// A stored frame's parts, after all checks of its head.
+struct StoredFrame {
+  fb::FrameHead head;
+  std::vector<FrameDigest> bases;
+  ByteView payload;
+};
+
+StoredFrame parse_frame(ByteView stored, std::string_view where) {
   constexpr std::size_t kHead = sizeof(fb::FrameHead);
   if (stored.size() < kHead) throw damaged(where, "it is shorter than a frame's head");
-  const auto head = read_struct<fb::FrameHead>(stored);
-  check_head(head, where);
-  const std::size_t bases_bytes = head.base_count() * kDigestBytes;
+  StoredFrame frame{read_struct<fb::FrameHead>(stored), {}, {}};
+  check_head(frame.head, where);
+  const std::size_t bases_bytes = frame.head.base_count() * kDigestBytes;
   if (stored.size() < kHead + bases_bytes) throw damaged(where, "it is shorter than its head says");
-  const ByteView payload = stored.subspan(kHead + bases_bytes);
+  for (std::size_t i = 0; i < frame.head.base_count(); ++i) {
+    FrameDigest base;
+    std::memcpy(base.bytes.data(), stored.data() + kHead + i * kDigestBytes, kDigestBytes);
+    frame.bases.push_back(base);
+  }
+  frame.payload = stored.subspan(kHead + bases_bytes);
+  return frame;
+}
 
+void check_digest(ByteView stored, const FrameDigest& expected, std::string_view where) {
+  if (sha256(stored) != expected) throw damaged(where, "its bytes do not match their SHA-256");
+}
+
+FramePtr decode_stored(StoredFrame stored, std::string_view where, const BaseReader& read_base) {
+  const fb::FrameHead& head = stored.head;
   auto frame = std::make_shared<DecodedFrame>();
   frame->object_class = object_class_from(head.object_class()).value_or(ObjectClass::kOpaque);
   frame->object_count = head.object_count();
+  frame->bases = std::move(stored.bases);
   std::vector<FramePtr> bases;
-  for (std::size_t i = 0; i < head.base_count(); ++i) {
-    FrameDigest base;
-    std::memcpy(base.bytes.data(), stored.data() + kHead + i * kDigestBytes, kDigestBytes);
-    frame->bases.push_back(base);
-  }
   if (!frame->bases.empty()) {
     if (!read_base) throw damaged(where, "a delta frame stands on another one");
     for (const FrameDigest& base : frame->bases) bases.push_back(read_base(base));
   }
   if (head.codec() == static_cast<std::uint8_t>(Codec::kStored)) {
-    if (payload.size() != head.raw_bytes())
+    if (stored.payload.size() != head.raw_bytes())
       throw damaged(where, "a stored frame has another length than its head says");
-    frame->bytes.assign(payload.begin(), payload.end());
+    frame->bytes.assign(stored.payload.begin(), stored.payload.end());
   } else {
     frame->bytes.resize(head.raw_bytes());
-    decompress(payload, joined(bases, where), frame->bytes, where);
+    decompress(stored.payload, joined(bases, where), frame->bytes, where);
   }
   return frame;
+}
+
+}  // namespace
+
+FramePtr decode_frame(ByteView stored, const FrameDigest& expected, std::string_view where,
+                      const BaseReader& read_base) {
+  check_digest(stored, expected, where);
+  return decode_stored(parse_frame(stored, where), where, read_base);
+}
+
+EncodedFrame take_frame(Bytes stored, const FrameDigest& expected, std::string_view where) {
+  check_digest(stored, expected, where);
+  StoredFrame parsed = parse_frame(stored, where);
+  EncodedFrame frame;
+  frame.digest = expected;
+  frame.object_class = object_class_from(parsed.head.object_class()).value_or(ObjectClass::kOpaque);
+  frame.codec = static_cast<Codec>(parsed.head.codec());
+  frame.raw_bytes = parsed.head.raw_bytes();
+  frame.object_count = parsed.head.object_count();
+  frame.bases = std::move(parsed.bases);
+  frame.stored = std::move(stored);
+  return frame;
+}
+
+FramePtr decode_taken_frame(const EncodedFrame& frame, std::string_view where, const BaseReader& read_base) {
+  return decode_stored(parse_frame(frame.stored, where), where, read_base);
 }
 
 }  // namespace vmpack

@@ -74,4 +74,12 @@ using BaseReader = std::function<FramePtr(const FrameDigest& base)>;
 [[nodiscard]] FramePtr decode_frame(ByteView stored, const FrameDigest& expected, std::string_view where,
                                     const BaseReader& read_base = {});
 
+/// Takes a frame as it is stored, to move it elsewhere: checks digest and head as decode_frame() does, and
+/// leaves the payload alone. Any thread.
+[[nodiscard]] EncodedFrame take_frame(Bytes stored, const FrameDigest& expected, std::string_view where);
+
+/// As decode_frame(), for a frame that was taken: its digest is not checked again.
+[[nodiscard]] FramePtr decode_taken_frame(const EncodedFrame& frame, std::string_view where,
+                                          const BaseReader& read_base);
+
 }  // namespace vmpack

@@ -233,4 +233,23 @@ FramePtr read_frame(Store& store, const FrameDigest& digest, const FrameLocation
   return decode_frame(stored, digest, where, read_base);
 }
 
+void check_objects(const DecodedFrame& frame, std::uint32_t raw_bytes, std::span<const ObjectRecord> objects,
+                   std::string_view where) {
+  if (frame.bytes.size() != raw_bytes) throw damaged(where, "a frame is not as long as its entry says");
+  std::vector<ByteView> views;
+  std::uint64_t at = 0;
+  for (const ObjectRecord& object : objects) {
+    if (at + object.bytes > frame.bytes.size()) throw damaged(where, "a frame is shorter than its objects");
+    views.push_back(ByteView(frame.bytes).subspan(at, object.bytes));
+    at = next_object_offset(at, object.bytes);
+  }
+  std::vector<Digest> digests(views.size());
+  sha256_each(views, digests);
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    if (digests[i] != objects[i].digest) {
+      throw damaged(where, fmt::format("object {} does not match its SHA-256", objects[i].digest.hex()));
+    }
+  }
+}
+
 }  // namespace vmpack

@@ -95,6 +95,10 @@ struct PackTables {
 [[nodiscard]] FramePtr read_frame(Store& store, const FrameDigest& digest, const FrameLocation& location,
                                   const BaseReader& read_base = {});
 
+/// Throws kDamaged, naming `where`, unless the frame holds exactly these objects, each with its digest.
+void check_objects(const DecodedFrame& frame, std::uint32_t raw_bytes, std::span<const ObjectRecord> objects,
+                   std::string_view where);
+
 /// Byte offsets of objects in their decoded frame, from their lengths.
 [[nodiscard]] std::uint64_t next_object_offset(std::uint64_t offset, std::uint64_t bytes);
 
