@@ -41,6 +41,12 @@ inline constexpr std::uint64_t kJsonBytesMax = 64 * kMiB;
 inline constexpr std::uint64_t kReferencePartBytesMax = 128;
 inline constexpr std::uint64_t kLabelBytesMax = 4 * kKiB;
 
+/// What a server of an HTTP store may answer. A list of S3 has at most 1000 keys of at most 1024 bytes, each
+/// of which may take three.
+inline constexpr std::uint64_t kHttpHeaderBytesMax = 64 * kKiB;
+inline constexpr std::uint64_t kS3ErrorBytesMax = 64 * kKiB;
+inline constexpr std::uint64_t kS3ListBytesMax = 8 * kMiB;
+
 /// What inspection may claim about one image.
 inline constexpr std::uint64_t kVolumesMax = 256;
 inline constexpr std::uint64_t kFilesMax = 64'000'000;

@@ -8,32 +8,22 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <filesystem>
 #include <utility>
 
 #include <fmt/core.h>
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
+#include "libvmpack/base/temp_folder.hpp"
 
 namespace vmpack {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::uint64_t kHoleBytes = 4 * kKiB;  // the smallest stretch of zeros that is left out
 constexpr std::uint64_t kSpaceCheckBytes = 64 * kMiB;
 // What stays free for others: a twentieth of the disk, and no more than this.
 constexpr std::uint64_t kSpaceKeptBytesMax = 1 * kGiB;
 constexpr unsigned kSpaceKeptShare = 20;
-
-// Not /tmp, which is memory on many systems.
-std::string temp_folder() {
-  const char* chosen = std::getenv("TMPDIR");
-  std::error_code failed;
-  fs::path folder = fs::canonical(chosen != nullptr && *chosen == '/' ? chosen : "/var/tmp", failed);
-  return failed ? "/tmp" : folder.string();
-}
 
 std::string with_random_end(const std::string& folder) { return folder + "/vmpack-XXXXXX"; }
 

@@ -14,6 +14,18 @@ namespace {
 constexpr std::string_view kCharacters =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+@:-";
 
+[[noreturn]] void refuse(std::string_view what, std::string_view key, std::string_view location) {
+  throw Error(ErrorCode::kInvalid,
+              fmt::format("'{}' is not a {} of the store {}", printable(key), what, location));
+}
+
+}  // namespace
+
+bool is_key_part(std::string_view part) {
+  return !part.empty() && part.size() <= kKeyPartBytesMax && part != "." && part != ".." &&
+         part.find_first_not_of(kCharacters) == std::string_view::npos;
+}
+
 bool is_key(std::string_view key) {
   if (key.size() > kKeyBytesMax) return false;
   std::size_t parts = 0;
@@ -25,18 +37,6 @@ bool is_key(std::string_view key) {
     if (slash == std::string_view::npos) return true;
     key.remove_prefix(slash + 1);
   }
-}
-
-[[noreturn]] void refuse(std::string_view what, std::string_view key, std::string_view location) {
-  throw Error(ErrorCode::kInvalid,
-              fmt::format("'{}' is not a {} of the store {}", printable(key), what, location));
-}
-
-}  // namespace
-
-bool is_key_part(std::string_view part) {
-  return !part.empty() && part.size() <= kKeyPartBytesMax && part != "." && part != ".." &&
-         part.find_first_not_of(kCharacters) == std::string_view::npos;
 }
 
 void check_key(std::string_view key, std::string_view location) {

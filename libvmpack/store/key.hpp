@@ -17,6 +17,9 @@ inline constexpr std::string_view kStoreOwnPart = "tmp";
 /// One part of a key: 1 to 255 of [A-Za-z0-9._+@:-], neither "." nor "..".
 [[nodiscard]] bool is_key_part(std::string_view part);
 
+/// Whether it is one that a user of a store may use.
+[[nodiscard]] bool is_key(std::string_view key);
+
 /// Throws kInvalid, naming `location` and the key, unless `key` is one that a user of a store may use.
 void check_key(std::string_view key, std::string_view location);
 

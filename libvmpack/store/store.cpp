@@ -6,21 +6,24 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <charconv>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/file_descriptor.hpp"
 #include "libvmpack/base/format_text.hpp"
 #include "libvmpack/store/file_below.hpp"
+#include "libvmpack/store/s3/s3_settings.hpp"
+#include "libvmpack/store/s3/s3_store.hpp"
+#include "libvmpack/store/text.hpp"
 
 namespace vmpack {
 namespace {
 
 constexpr std::string_view kFileScheme = "file://";
+constexpr std::string_view kS3Scheme = "s3://";
 
 // The scheme of a URL with its "://", or empty for a path.
 std::string_view scheme_of(std::string_view location) {
@@ -38,21 +41,9 @@ std::string path_of_url(std::string_view url) {
   std::string_view rest = url.substr(kFileScheme.size());
   if (rest.starts_with("localhost/")) rest.remove_prefix(std::string_view("localhost").size());
   if (!rest.starts_with('/')) throw wrong;
-  std::string path;
-  while (!rest.empty()) {
-    if (rest.front() != '%') {
-      path.push_back(rest.front());
-      rest.remove_prefix(1);
-      continue;
-    }
-    unsigned char value = 0;
-    const std::string_view digits = rest.substr(1, 2);
-    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
-    if (digits.size() != 2 || parsed.ptr != digits.data() + 2 || value == 0) throw wrong;
-    path.push_back(static_cast<char>(value));
-    rest.remove_prefix(3);
-  }
-  return path;
+  auto path = unescape_url(rest);
+  if (!path || path->find('\0') != std::string::npos) throw wrong;
+  return std::move(*path);
 }
 
 // Makes a folder and its parents, each durable.
@@ -73,15 +64,16 @@ std::unique_ptr<Store> open_store(const std::string& location, bool create) {
     throw Error(ErrorCode::kInvalid, "no repository is named", "give --repo PATH, or set VMPACK_REPO");
   }
   const std::string_view scheme = scheme_of(location);
-  if (scheme == "s3://" || scheme == "rados://") {
+  if (scheme == kS3Scheme) return open_s3_store(s3_settings(location, process_environment()));
+  if (scheme == "rados://") {
     throw Error(ErrorCode::kUnsupported,
                 fmt::format("{}: this vmpack cannot open {} stores", printable(location), scheme),
-                "use a folder");
+                "use a folder, or s3://BUCKET/PREFIX");
   }
   if (!scheme.empty() && scheme != kFileScheme) {
     throw Error(ErrorCode::kInvalid,
                 fmt::format("{}: there is no kind of store called {}", printable(location), scheme),
-                "name a path, or a file:// URL");
+                "name a path, or a URL with file:// or s3://");
   }
   std::string path = scheme.empty() ? location : path_of_url(location);
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();

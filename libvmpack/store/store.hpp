@@ -100,8 +100,10 @@ class Store {
 /// A folder of the local file system, which must exist.
 [[nodiscard]] std::unique_ptr<Store> open_directory_store(const std::string& path);
 
-/// Opens what a user names: a path or file:// URL now; s3:// and rados:// are refused by name until they
-/// exist. kNotFound when the folder is not there. `create` makes it (and its parents).
+/// Opens what a user names: a path, a file:// URL, or s3://BUCKET/PREFIX (docs/s3.md; s3/s3_settings.hpp says
+/// which variables and files count); rados:// is refused by name until it exists. kNotFound when the folder
+/// is not there. `create` makes it (and its parents); buckets are never made. Nothing is asked of a server
+/// before the first use.
 [[nodiscard]] std::unique_ptr<Store> open_store(const std::string& location, bool create = false);
 
 }  // namespace vmpack
