@@ -90,6 +90,9 @@ int run(const std::vector<std::string>& arguments, const Context& context) {
   add_diff(app, context, action);
   add_files(app, context, action);
   add_cat(app, context, action);
+  add_forget(app, context, action);
+  add_hold(app, context, action);
+  add_gc(app, context, action);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app.parse(reversed);

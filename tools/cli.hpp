@@ -75,6 +75,9 @@ void add_mount(CLI::App& app, const Context& context, Action& action);
 void add_diff(CLI::App& app, const Context& context, Action& action);
 void add_files(CLI::App& app, const Context& context, Action& action);
 void add_cat(CLI::App& app, const Context& context, Action& action);
+void add_forget(CLI::App& app, const Context& context, Action& action);
+void add_gc(CLI::App& app, const Context& context, Action& action);
+void add_hold(CLI::App& app, const Context& context, Action& action);
 
 /// Runs one command line (without the program's name). Never throws.
 int run(const std::vector<std::string>& arguments, const Context& context);

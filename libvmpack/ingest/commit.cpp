@@ -7,7 +7,6 @@
 #include <unordered_set>
 
 #include "libvmpack/base/error.hpp"
-#include "libvmpack/base/limits.hpp"
 #include "libvmpack/repo/frame_walk.hpp"
 
 namespace vmpack {
@@ -44,19 +43,36 @@ FileTableDigest put_file_table_root(Store& store, const FileTableRoot& root) {
   return digest;
 }
 
-void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places) {
-  const std::string key = places_key(snapshot);
-  const Bytes bytes = encode_places(snapshot, places);
-  while (true) {
-    StoreStat stat;
-    std::optional<StoreVersion> version;
-    try {
-      if (store.get(key, limits::kPlacesFileBytesMax, &stat) == bytes) return;
-      version = stat.version;
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::kNotFound) throw;
+namespace {
+
+/// Whether all of `places` have a place in the file, in packs that are there. Otherwise with `version`, which
+/// one to replace; nullopt when there is none.
+bool has_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places,
+                std::optional<StoreVersion>& version) {
+  const auto stat = store.stat(places_key(snapshot));
+  version = stat ? std::optional(stat->version) : std::nullopt;
+  if (!stat) return false;
+  try {
+    const auto known = Places::open(store, snapshot);
+    for (const FramePlace& place : places) {
+      if (known->find(place.frame).empty()) return false;
     }
-    if (store.replace_if_version(key, bytes, version)) return;
+    for (const PackDigest& pack : known->packs()) {
+      if (!store.stat(pack_key(pack))) return false;
+    }
+    return true;
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kIo) throw;
+    return false;  // damaged, or gone: to be written anew
+  }
+}
+
+}  // namespace
+
+void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places) {
+  std::optional<StoreVersion> version;
+  while (!has_places(store, snapshot, places, version)) {
+    if (store.replace_if_version(places_key(snapshot), encode_places(snapshot, places), version)) return;
   }
 }
 
@@ -77,11 +93,15 @@ void drop_unused_places(const Repository& repository, const SnapshotDigest& snap
                [&](const FrameDigest& frame) { used.insert(frame.prefix()); }});
   const auto stat = store.stat(places_key(snapshot));
   const auto known = Places::open(store, snapshot);
-  const auto is_used = [&](std::uint64_t prefix) { return used.contains(prefix); };
+  std::vector<std::uint64_t> bases = known->bases().value();
+  used.insert(bases.begin(), bases.end());
+  const auto if_used = [&](std::uint64_t prefix, const FrameLocation& location) {
+    return used.contains(prefix) ? std::optional(location) : std::nullopt;
+  };
   // When somebody else has changed them meanwhile, they are dropped another time.
   if (stat) {
-    static_cast<void>(
-        store.replace_if_version(places_key(snapshot), prune_places(*known, is_used, keep), stat->version));
+    const Bytes bytes = rewrite_places(*known, if_used, std::move(bases), keep);
+    static_cast<void>(store.replace_if_version(places_key(snapshot), bytes, stat->version));
   }
 }
 

@@ -28,8 +28,8 @@ void require_free_name(const Repository& repository, const ReferenceName& name, 
 MapDigest put_map_root(Store& store, const MapRoot& root);
 FileTableDigest put_file_table_root(Store& store, const FileTableRoot& root);
 
-/// Writes the places of a snapshot that needs `places` alone. One that exists already may have its frames
-/// elsewhere by now: these places are as good, and known to be there.
+/// Writes the places of a snapshot that needs `places` alone. A file that has all of them stays: gc may have
+/// moved frames since this ingest found them.
 void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places);
 
 /// Adds to the places of a snapshot that has a parent; where there are none yet, to the parent's. When that

@@ -195,6 +195,7 @@ std::vector<ReferenceEntry> Repository::references(std::vector<std::string>* dam
     try {
       if (auto entry = find(*name)) entries.push_back(std::move(*entry));
     } catch (const Error& error) {
+      if (error.code() == ErrorCode::kIo) throw;
       if (damaged != nullptr) damaged->push_back(error.what());
     }
   }

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <tuple>
 #include <unordered_map>
@@ -136,16 +137,23 @@ Bytes encode_places(const SnapshotDigest& snapshot, std::span<const FramePlace> 
 
 Bytes extend_places(const SnapshotDigest& snapshot, const Places& known, std::span<const FramePlace> more) {
   Contents contents = contents_of(known);
-  contents.add(more);
+  // What is known may be newer: frames move.
+  std::vector<FramePlace> unknown;
+  std::ranges::copy_if(more, std::back_inserter(unknown),
+                       [&](const FramePlace& place) { return known.find(place.frame).empty(); });
+  contents.add(unknown);
+  for (const FramePlace& place : more) {
+    if (place.is_base && contents.bases) contents.bases->push_back(place.frame.prefix());
+  }
   return encode_contents(snapshot, std::move(contents));
 }
 
-Bytes prune_places(const Places& known, const std::function<bool(std::uint64_t prefix)>& is_used,
-                   std::span<const FramePlace> more) {
-  Contents contents = contents_of(known);
-  VMPACK_ASSERT(contents.bases.has_value());
-  std::erase_if(contents.places, [&](const PrefixPlace& place) {
-    return !is_used(place.prefix) && !std::ranges::binary_search(*contents.bases, place.prefix);
+Bytes rewrite_places(const Places& known, const PlaceNow& place_now, std::vector<std::uint64_t> bases,
+                     std::span<const FramePlace> more) {
+  Contents contents;
+  contents.bases = std::move(bases);
+  known.for_each([&](std::uint64_t prefix, const FrameLocation& location) {
+    if (const auto now = place_now(prefix, location)) contents.places.push_back({prefix, *now});
   });
   contents.add(more);
   contents.known_used = contents.places.size();

@@ -31,14 +31,17 @@ struct FramePlace {
 [[nodiscard]] Bytes encode_places(const SnapshotDigest& snapshot, std::span<const FramePlace> places);
 
 class Places;
-/// The file for `snapshot` with all that `known` has, and `more`.
+/// The file for `snapshot` with all that `known` has, and those of `more` that it has not.
 [[nodiscard]] Bytes extend_places(const SnapshotDigest& snapshot, const Places& known,
                                   std::span<const FramePlace> more);
-/// The file for what `known` belongs to, with those of its places alone that `is_used` says of their frame's
-/// first eight bytes, those that others stand on, and `more`.
-[[nodiscard]] Bytes prune_places(const Places& known,
-                                 const std::function<bool(std::uint64_t prefix)>& is_used,
-                                 std::span<const FramePlace> more);
+/// Where a frame of a places file is now, whose digest begins with `prefix`; nullopt where the snapshot needs
+/// it no more.
+using PlaceNow =
+    std::function<std::optional<FrameLocation>(std::uint64_t prefix, const FrameLocation& location)>;
+/// The file for what `known` belongs to, with what `place_now` says of its places, and `more`. `bases`: first
+/// eight bytes of digests of frames that others stand on.
+[[nodiscard]] Bytes rewrite_places(const Places& known, const PlaceNow& place_now,
+                                   std::vector<std::uint64_t> bases, std::span<const FramePlace> more = {});
 
 /// Finds frames in a places file, reading of it what it needs. Any thread. When the file is replaced
 /// meanwhile, the new one is used from then on.

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+// Histories of a repository that many write into while others collect its garbage, against a model: writers
+// that are killed, paused for longer than their leases last, cut off, or told that what they did had failed.
+// After each step every reference reads as what it was last set to. VMPACK_MODEL_RUNS says how many histories
+// (150 without it), VMPACK_MODEL_SEED which one comes first.
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "libvmpack/base/error.hpp"
+#include "libvmpack/ingest/ingest.hpp"
+#include "libvmpack/read/image_bytes.hpp"
+#include "libvmpack/repo/gc.hpp"
+#include "libvmpack/repo/leases.hpp"
+#include "libvmpack/repo/verify.hpp"
+#include "libvmpack/repo/writer_session.hpp"
+#include "tests/support/memory_source.hpp"
+#include "tests/support/memory_store.hpp"
+#include "tests/support/random_bytes.hpp"
+
+namespace vmpack {
+namespace {
+
+using test::MemorySource;
+using test::MemoryStore;
+using test::Random;
+
+constexpr std::size_t kImageBytes = 192 * kKiB;
+constexpr std::size_t kBlockBytes4 = 4 * kKiB;
+constexpr std::int64_t kGrace = 1000;
+
+std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+/// One machine's sight of the store, and what befalls it.
+struct Fate {
+  enum Kind { kNone, kKilled, kLostReply, kLostRequest, kCutOff, kPaused };
+  Kind kind = kNone;
+  std::uint64_t at = 0;             ///< which operation
+  std::uint64_t length = 0;         ///< of being cut off
+  std::function<void()> meanwhile;  ///< of a pause
+};
+
+class Machine {
+ public:
+  Machine(std::shared_ptr<test::MemoryStoreContents> contents, Fate fate)
+      : store_(std::make_shared<MemoryStore>(std::move(contents))), fate_(std::move(fate)) {
+    store_->set_hook([this](std::string_view, std::string_view, bool done) { befall(done); });
+  }
+  /// Throws what opening throws.
+  std::shared_ptr<Repository> open() { return Repository::open(store_); }
+
+ private:
+  void befall(bool done) {
+    const std::uint64_t now = done ? count_.load() : ++count_;
+    switch (fate_.kind) {
+      case Fate::kNone:
+        return;
+      case Fate::kKilled:
+        if (now > fate_.at || (now == fate_.at && done == (fate_.length == 0))) fail("killed");
+        return;
+      case Fate::kLostReply:
+        if (now == fate_.at && done) fail("the reply is lost");
+        return;
+      case Fate::kLostRequest:
+        if (now == fate_.at && !done) fail("the request is lost");
+        return;
+      case Fate::kCutOff:
+        if (now >= fate_.at && now < fate_.at + fate_.length && !done) fail("no route");
+        return;
+      case Fate::kPaused:
+        // In a thread of its own: what waits here is in the middle of something.
+        if (now == fate_.at && !done && !paused_.exchange(true)) std::thread(fate_.meanwhile).join();
+        return;
+    }
+  }
+  [[noreturn]] static void fail(const char* what) { throw Error(ErrorCode::kIo, what); }
+
+  std::shared_ptr<MemoryStore> store_;
+  Fate fate_;
+  std::atomic<std::uint64_t> count_{0};
+  std::atomic<bool> paused_{false};
+};
+
+class History {
+ public:
+  explicit History(std::uint64_t seed) : random_(seed) {
+    MemoryStore store(contents_);
+    RepositoryParameters parameters;
+    parameters.pack_bytes_target = kMiB;
+    Repository::init(store, parameters);
+  }
+
+  void step() {
+    switch (random_.below(8)) {
+      case 0:
+      case 1:
+      case 2:
+        return change("ingest", choose_name(),
+                      [this](const auto& name, Fate fate) { return ingest_as(name, std::move(fate)); });
+      case 3:
+        return change("tag", choose_name(),
+                      [this](const auto& name, Fate fate) { return tag_as(name, std::move(fate)); });
+      case 4:
+        return forget();
+      case 5:
+        pass();
+        return;
+      default:
+        return collect(choose_fate(120));
+    }
+  }
+
+  void check() {
+    const auto repository = Repository::open(std::make_shared<MemoryStore>(contents_));
+    REQUIRE(repository->references().size() == expected_.size());
+    for (const auto& [name, image] : expected_) {
+      INFO(name);
+      REQUIRE(reads_as(*repository, repository, name, image));
+    }
+  }
+
+  /// At the end all is as it must be, and what is not needed goes.
+  void finish() {
+    advance(100'000);
+    collect({});
+    advance(100'000);
+    collect({});
+    NoProgress progress;
+    const VerifyReport report = verify(std::make_shared<MemoryStore>(contents_), {}, progress);
+    for (const VerifyFinding& finding : report.damage) {
+      INFO(finding.file << ": " << finding.what);
+      REQUIRE(false);
+    }
+    const auto repository = Repository::open(std::make_shared<MemoryStore>(contents_));
+    std::vector<SnapshotDigest> named;
+    for (const ReferenceEntry& entry : repository->references()) named.push_back(entry.snapshot);
+    for (const SnapshotDigest& snapshot : repository->snapshots())
+      REQUIRE(std::ranges::find(named, snapshot) != named.end());
+  }
+
+ private:
+  using Image = std::shared_ptr<const Bytes>;
+  using Act = std::function<Image(const ReferenceName& name, Fate fate)>;
+
+  static bool reads_as(const Repository& repository, const std::shared_ptr<const Repository>& shared,
+                       const std::string& name, const Image& image) {
+    const auto entry = repository.find(parse_reference_name(name));
+    if (!entry) return false;
+    const ImageBytes bytes =
+        bytes_of(ImageReader::open(shared, entry->snapshot, std::make_shared<FrameCache>(kMiB)));
+    Bytes read(bytes.size);
+    bytes.read(0, read);
+    return read == *image;
+  }
+
+  ReferenceName choose_name() { return {"vm", std::to_string(random_.below(6))}; }
+
+  Fate choose_fate(std::uint64_t operations, bool may_pause = true) {
+    Fate fate;
+    const std::uint64_t kind = random_.below(may_pause ? 10 : 7);
+    if (kind < 3) return fate;
+    fate.kind = kind == 3   ? Fate::kKilled
+                : kind == 4 ? Fate::kLostReply
+                : kind == 5 ? Fate::kLostRequest
+                : kind == 6 ? Fate::kCutOff
+                            : Fate::kPaused;
+    fate.at = 1 + random_.below(operations);
+    fate.length = random_.below(12);
+    fate.meanwhile = [this] {
+      for (std::uint64_t count = 1 + random_.below(3); count > 0; --count) meanwhile();
+    };
+    return fate;
+  }
+
+  /// What others do while one is paused.
+  void meanwhile() {
+    switch (random_.below(5)) {
+      case 0:
+        return pass();
+      case 1:
+        return advance(Lease::kLeaseSeconds + kGrace + 10);
+      case 2:
+        return forget();
+      default:
+        return collect({});
+    }
+  }
+
+  void pass() {
+    advance(static_cast<std::int64_t>(random_.below(2) == 0 ? random_.below(100) : random_.below(3000)));
+  }
+  void advance(std::int64_t seconds) { MemoryStore(contents_).pass(seconds); }
+
+  Bytes new_image() {
+    Bytes image(kImageBytes);
+    if (!images_.empty()) image = *images_[random_.below(images_.size())];
+    if (random_.below(4) == 0 && !images_.empty()) return image;  // the very same again
+    for (std::uint64_t count = 1 + random_.below(4); count > 0; --count) {
+      const std::size_t length = kBlockBytes4 * (1 + random_.below(12));
+      const std::size_t at = kBlockBytes4 * random_.below((kImageBytes - length) / kBlockBytes4);
+      std::ranges::copy(test::random_bytes(random_.below(12), length),
+                        image.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+    return image;
+  }
+
+  Image ingest_as(const ReferenceName& name, Fate fate) {
+    auto image = std::make_shared<const Bytes>(new_image());
+    images_.push_back(image);
+    MemorySource source(*image);
+    NoProgress progress;
+    Layout layout;
+    layout.image_bytes = image->size();
+    attempted_ = image;
+    Machine machine(contents_, std::move(fate));
+    IngestOptions options;
+    options.force = true;
+    ingest(machine.open(), source, layout, name, options, progress);
+    return image;
+  }
+
+  Image tag_as(const ReferenceName& name, Fate fate) {
+    if (expected_.empty()) return nullptr;
+    const auto from =
+        std::next(expected_.begin(), static_cast<std::ptrdiff_t>(random_.below(expected_.size())));
+    const Image image = from->second;
+    const std::string other = from->first;
+    attempted_ = image;
+    Machine machine(contents_, std::move(fate));
+    const auto repository = machine.open();
+    const WriterSession session(*repository, false);
+    session.commit(name, repository->resolve(other), true);
+    return image;
+  }
+
+  void change(const char* what, const ReferenceName& name, const Act& act) {
+    if (busy_) return;
+    busy_ = name.text();
+    attempted_ = nullptr;
+    const auto was = expected_.find(name.text());
+    const Image before = was == expected_.end() ? nullptr : was->second;
+    try {
+      const Image now = act(name, choose_fate(60));
+      if (now) expected_[name.text()] = now;
+    } catch (const Error& error) {
+      INFO(what << " of " << name.text() << " failed: " << error.what());
+      settle(name, before);
+    }
+    busy_.reset();
+  }
+
+  /// After a failure it is as before, or as it should have become.
+  void settle(const ReferenceName& name, const Image& before) {
+    const auto repository = Repository::open(std::make_shared<MemoryStore>(contents_));
+    const bool is_there = repository->find(name).has_value();
+    if (!is_there) {
+      REQUIRE(!before);
+      return;
+    }
+    if (attempted_ && reads_as(*repository, repository, name.text(), attempted_)) {
+      expected_[name.text()] = attempted_;
+      return;
+    }
+    REQUIRE(before);
+    REQUIRE(reads_as(*repository, repository, name.text(), before));
+  }
+
+  void forget() {
+    if (expected_.empty()) return;
+    const auto reference =
+        std::next(expected_.begin(), static_cast<std::ptrdiff_t>(random_.below(expected_.size())));
+    if (busy_ == reference->first) return;
+    Repository::open(std::make_shared<MemoryStore>(contents_))
+        ->remove_reference(parse_reference_name(reference->first));
+    expected_.erase(reference);
+  }
+
+  void collect(Fate fate) {
+    NoProgress progress;
+    GcOptions options;
+    options.grace_seconds = kGrace;
+    options.lease_keeps_itself = false;
+    try {
+      Machine machine(contents_, std::move(fate));
+      collect_garbage(machine.open(), options, progress);
+    } catch (const Error& error) {
+      INFO("gc: " << error.what());
+      REQUIRE((error.code() == ErrorCode::kIo || error.code() == ErrorCode::kRefused));
+    }
+  }
+
+  Random random_;
+  std::shared_ptr<test::MemoryStoreContents> contents_ = std::make_shared<test::MemoryStoreContents>();
+  std::map<std::string, Image> expected_;
+  std::vector<Image> images_;
+  Image attempted_;
+  std::optional<std::string> busy_;  // the name that a paused writer is about to set
+};
+
+}  // namespace
+
+TEST_CASE("whatever befalls writers and collectors, no reference loses a byte") {
+  const std::uint64_t first = number_from("VMPACK_MODEL_SEED", 1);
+  const std::uint64_t runs = number_from("VMPACK_MODEL_RUNS", 150);
+  for (std::uint64_t seed = first; seed < first + runs; ++seed) {
+    INFO("seed " << seed);
+    History history(seed);
+    for (int step = 0; step < 14; ++step) {
+      INFO("step " << step);
+      history.step();
+      history.check();
+    }
+    history.finish();
+  }
+}
+
+}  // namespace vmpack
