@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <barrier>
 #include <catch2/catch.hpp>
@@ -464,16 +465,46 @@ void check_races(const OpenStore& open) {
   }
 }
 
+void check_last_writer_wins(const OpenStore& open) {
+  SECTION("of threads that put the same key, the one whose value stays is told so") {
+    const auto store = open();
+    constexpr std::size_t kThreads = 8;
+    for (int round = 0; round < 20; ++round) {
+      const std::string key = fmt::format("round/{}", round);
+      std::array<std::atomic<bool>, kThreads> stored{};
+      std::barrier start(kThreads);
+      std::vector<std::thread> threads;
+      for (std::size_t t = 0; t < kThreads; ++t) {
+        threads.emplace_back([&, t] {
+          start.arrive_and_wait();
+          stored.at(t) = store->put_if_absent(key, random_bytes(t, 10'000 + t));
+        });
+      }
+      for (auto& thread : threads) thread.join();
+      const std::size_t winner = store->get(key, kAnySize).size() - 10'000;
+      REQUIRE(winner < kThreads);
+      CHECK(stored.at(winner));
+      CHECK(store->get(key, kAnySize) == random_bytes(winner, 10'000 + winner));
+    }
+  }
+}
+
 }  // namespace
 
-void check_store_contract(const OpenStore& open) {
+void check_store_contract(const OpenStore& open, Races races) {
   // Each leaf section runs on a store of its own.
   SECTION("values") { check_values(open); }
   SECTION("ranges") { check_ranges(open); }
   SECTION("versions") { check_versions(open); }
   SECTION("lists") { check_lists(open); }
   SECTION("keys") { check_keys(open); }
-  SECTION("races") { check_races(open); }
+  SECTION("races") {
+    if (races == Races::kOneWins) {
+      check_races(open);
+    } else {
+      check_last_writer_wins(open);
+    }
+  }
 }
 
 }  // namespace vmpack::test

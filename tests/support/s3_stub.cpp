@@ -65,8 +65,8 @@ std::vector<std::pair<std::string, std::string>> S3Stub::environment() const {
           {"AWS_SHARED_CREDENTIALS_FILE", "/dev/null"}};
 }
 
-void S3Stub::fail(const OrderedJson& faults) const {
-  const std::string text = faults.dump();
+void S3Stub::fail(const std::vector<OrderedJson>& faults) const {
+  const std::string text = OrderedJson(faults).dump();
   const ByteView bytes = as_byte_view(text);
   PartsBody body(std::span(&bytes, 1));
   HttpClient client({});

@@ -29,7 +29,7 @@ class S3Stub {
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> environment() const;
 
   /// Replaces the faults that are waiting, and forgets the requests so far.
-  void fail(const OrderedJson& faults) const;
+  void fail(const std::vector<OrderedJson>& faults) const;
   /// "METHOD key?query status" of each request since the last fail().
   [[nodiscard]] std::vector<std::string> requests() const;
   [[nodiscard]] int connections() const;

@@ -173,6 +173,8 @@ class Faults:
             for fault in self.waiting:
                 if fault.get("method", request.method) != request.method or not re.search(fault.get("key", ""), request.key):
                     continue
+                if "range" in fault["kind"] and "range" not in request.headers:
+                    continue
                 if fault.get("skip", 0) > 0:
                     fault["skip"] -= 1
                     continue

@@ -25,9 +25,19 @@ constexpr long kSlowBytesPerSecond = 1024;
 
 template <typename Value>
 void set(CURL* handle, CURLoption option, Value value) {
-  if (curl_library().easy_setopt(handle, option, value) == CURLE_OK) return;
-  throw Error(ErrorCode::kUnsupported, "the installed libcurl cannot do what S3 stores need",
+  const CURLcode code = curl_library().easy_setopt(handle, option, value);
+  if (code == CURLE_OK) return;
+  if (code == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
+  throw Error(ErrorCode::kUnsupported,
+              fmt::format("the installed libcurl cannot do what S3 stores need (option {}: {})",
+                          static_cast<int>(option), curl_library().easy_strerror(code)),
               "install libcurl 7.85 or newer, with AWS signatures");
+}
+
+// libcurl keeps its buffers over a name that was not found, and then refuses new sizes: it works with any.
+void set_buffers(CURL* handle) {
+  static_cast<void>(curl_library().easy_setopt(handle, CURLOPT_BUFFERSIZE, kBufferBytes));
+  static_cast<void>(curl_library().easy_setopt(handle, CURLOPT_UPLOAD_BUFFERSIZE, kBufferBytes));
 }
 
 /// One request on its way; what libcurl's callbacks work on. None of them throws.
@@ -267,8 +277,7 @@ void set_connection(CURL* handle, const HttpSettings& settings, CURLSH* share) {
   set(handle, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(settings.connect_time_max.count()));
   set(handle, CURLOPT_LOW_SPEED_TIME, static_cast<long>(settings.stall_time_max.count()));
   set(handle, CURLOPT_LOW_SPEED_LIMIT, kSlowBytesPerSecond);
-  set(handle, CURLOPT_BUFFERSIZE, kBufferBytes);
-  set(handle, CURLOPT_UPLOAD_BUFFERSIZE, kBufferBytes);
+  set_buffers(handle);
   if (!settings.ca_bundle.empty()) set(handle, CURLOPT_CAINFO, settings.ca_bundle.c_str());
 }
 

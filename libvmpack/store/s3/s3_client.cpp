@@ -57,13 +57,22 @@ void refuse(HttpReply& reply, std::string why) {
 // An answer with other bytes than those asked for is no answer. It may be shorter, at the end of the value.
 void check_range(const ByteRange& range, HttpReply& reply) {
   if (reply.status == 200) return refuse(reply, "it ignores ranges, and sends all of the value");
-  if (reply.status != 206 || reply.problem != HttpProblem::kNone) return;
+  if (reply.status != 206) return;
   const auto got = parse_content_range(reply.header("content-range"));
   if (!got || got->first != range.offset || got->last + 1 != std::min(range.end(), got->total) ||
       got->last + 1 - got->first != reply.bytes) {
     refuse(reply,
            fmt::format("bytes {} to {} were asked for, and others came", range.offset, range.end() - 1));
   }
+}
+
+// libcurl takes a connection that ends among the headers for an answer, and without a length it cannot tell
+// where a value ends.
+void check_whole(const S3Request& request, HttpReply& reply) {
+  const bool is_value = !request.full_key.empty() && (request.method == "GET" || request.method == "HEAD");
+  if (!is_value || reply.status >= 300) return;
+  if (reply.status != 200) return refuse(reply, fmt::format("a value came with status {}", reply.status));
+  if (!reply.content_length()) refuse(reply, "a value came without its length");
 }
 
 std::chrono::milliseconds asked_to_wait(const HttpReply& reply, std::chrono::milliseconds max) {
@@ -121,7 +130,10 @@ S3Reply S3Client::send_once(const S3Request& request, const Access& access) {
   }
   S3Reply reply{
       http_.perform(http, {access.region, access.credentials.access_key, access.credentials.secret_key}), {}};
-  if (request.range) check_range(*request.range, reply);
+  if (request.range && (reply.problem == HttpProblem::kNone || reply.status == 200)) {
+    check_range(*request.range, reply);
+  }
+  if (!request.range && reply.problem == HttpProblem::kNone) check_whole(request, reply);
   if (reply.problem != HttpProblem::kNone) return reply;
   answered_ = true;
   const bool done = reply.status >= 200 && reply.status < 300;
@@ -142,9 +154,12 @@ S3Reply S3Client::explained(const S3Request& request, const Access& access, S3Re
   get.range = ByteRange{0, 1};
   get.into = ByteSpan(&one, 1);
   S3Reply explanation = send_once(get, access);
-  return explanation.problem == HttpProblem::kNone && explanation.status >= 300 && explanation.status != 416
-             ? explanation
-             : reply;
+  const bool fails_too =
+      explanation.problem == HttpProblem::kNone && explanation.status >= 300 && explanation.status != 416;
+  if (fails_too) return explanation;
+  if (reply.status != 404)
+    refuse(reply, fmt::format("HEAD is answered with status {}, and GET is not", reply.status));
+  return reply;
 }
 
 bool S3Client::is_answer(const S3Request& request, const S3Reply& reply) const {

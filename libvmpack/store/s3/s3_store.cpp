@@ -42,6 +42,13 @@ std::string version_token(const HttpReply& reply) {
   return fmt::format("{} {}", reply.header("etag"), id);
 }
 
+// Of a reply to GET or HEAD, which the client has seen to have a length.
+StoreStat stat_of(const HttpReply& reply) {
+  return {.bytes = reply.content_length().value_or(0),
+          .modified_seconds = parse_http_date(reply.header("last-modified")).value_or(0),
+          .version = {version_token(reply)}};
+}
+
 std::string entity_tag(const StoreVersion& version) {
   return version.token.substr(0, version.token.find(' '));
 }
@@ -92,7 +99,6 @@ class S3Store final : public Store {
             .body_bytes_max = limits::kS3ErrorBytesMax,
             .doing = doing(verb, key)};
   }
-  [[nodiscard]] StoreStat stat_of(const HttpReply& reply, std::string_view key) const;
   [[nodiscard]] S3Upload upload_of(std::string_view key, std::string condition,
                                    std::function<bool()> still_wanted) const;
   [[nodiscard]] bool put_new(std::string_view key, HttpBody& body);
@@ -108,17 +114,6 @@ class S3Store final : public Store {
   std::once_flag conditions_asked_;
   Conditions conditions_;
 };
-
-StoreStat S3Store::stat_of(const HttpReply& reply, std::string_view key) const {
-  const auto bytes = reply.content_length();
-  if (!bytes) {
-    throw Error(ErrorCode::kDamaged,
-                doing("read", key) + ": the server's answer is none that S3 gives: it has no length");
-  }
-  return {.bytes = *bytes,
-          .modified_seconds = parse_http_date(reply.header("last-modified")).value_or(0),
-          .version = {version_token(reply)}};
-}
 
 S3Upload S3Store::upload_of(std::string_view key, std::string condition,
                             std::function<bool()> still_wanted) const {
@@ -244,7 +239,7 @@ Bytes S3Store::get(std::string_view key, std::uint64_t bytes_max, StoreStat* sta
   S3Request request = request_of("GET", "read", key);
   request.body_bytes_max = bytes_max;
   S3Reply reply = client_.send(request);
-  const StoreStat found = stat_of(reply, key);
+  const StoreStat found = stat_of(reply);
   if (stat != nullptr) *stat = found;
   return std::move(reply.body);
 }
@@ -255,7 +250,7 @@ std::optional<StoreStat> S3Store::stat(std::string_view key) {
   request.answers = {404};
   const S3Reply reply = client_.send(request);
   if (reply.status == 404) return std::nullopt;
-  return stat_of(reply, key);
+  return stat_of(reply);
 }
 
 S3ListPage S3Store::list_page(std::string_view prefix, const std::string& token) {

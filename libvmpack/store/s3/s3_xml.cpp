@@ -38,8 +38,9 @@ class Reader {
   /// False unless all of it is one document within the limits. Throws what `on_element` throws.
   bool read(ByteView xml) {
     if (xml.size() > limits::kS3ListBytesMax) return false;
-    const XML_Status status =
-        XML_Parse(parser_.get(), as_text(xml).data(), static_cast<int>(xml.size()), XML_TRUE);
+    // Servers send spaces, also before the declaration, while they are at work.
+    const std::string_view text = trimmed(as_text(xml));
+    const XML_Status status = XML_Parse(parser_.get(), text.data(), static_cast<int>(text.size()), XML_TRUE);
     if (failure_) std::rethrow_exception(failure_);
     return status == XML_STATUS_OK;
   }
