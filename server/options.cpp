@@ -30,7 +30,7 @@ unsigned default_threads() { return std::clamp(std::thread::hardware_concurrency
 
 void add_options(CLI::App& app, Options& options, Texts& texts) {
   app.set_version_flag("--version", std::string("vmserve ") + VMPACK_VERSION);
-  app.add_option("--repo", options.repository, "Repository: a path or URL")
+  app.add_option("--repo", options.repository, "Repository: a folder, or s3://BUCKET/PREFIX")
       ->envname("VMPACK_REPO")
       ->required();
   app.add_option(

@@ -30,7 +30,7 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
 }
 
 void add_repository_option(CLI::App& command, CommonOptions& options) {
-  command.add_option("--repo", options.repository, "Repository: a folder or file:// URL")
+  command.add_option("--repo", options.repository, "Repository: a folder, or s3://BUCKET/PREFIX")
       ->envname("VMPACK_REPO")
       ->type_name("REPO");
 }

@@ -29,7 +29,7 @@ int init(const InitOptions& options, const Context& context) {
 void add_init(CLI::App& app, const Context& context, Action& action) {
   CLI::App* command = app.add_subcommand("init", "Make an empty repository");
   const auto options = std::make_shared<InitOptions>();
-  command->add_option("REPO", options->location, "A new or empty folder, or a file:// URL")->required();
+  command->add_option("REPO", options->location, "A new or empty folder, or s3://BUCKET/PREFIX")->required();
   add_common_options(*command, *options);
   command->callback(
       [options, &context, &action] { action = [options, &context] { return init(*options, context); }; });
