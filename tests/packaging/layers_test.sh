@@ -60,6 +60,7 @@ forbidden server/main.cpp '#include "options.hpp"' "path from the project's root
 forbidden server/main.cpp '#include "../libvmpack/base/error.hpp"' "path from the project's root"
 forbidden server/main.cpp '#include <guestfs.h>' 'only libvmpack/inspect may include'
 forbidden tools/main.cpp '#include <zstd.h>' 'only libvmpack/pack may include'
+forbidden server/main.cpp '#include <curl/curl.h>' 'only libvmpack/store may include'
 forbidden libvmpack/read/image_reader.cpp '#include <boost/asio.hpp>' 'only server may include'
 forbidden libvmpack/read/image_reader.cpp '#include <fuse_lowlevel.h>' 'only tools may include'
 allowed server/main.cpp '#include "libvmpack/read/image_reader.hpp"'
