@@ -134,7 +134,7 @@ class Collection {
     // Index files are no part of any snapshot: what was marked of them was merged into others.
     std::erase_if(keys,
                   [&](const std::string& key) { return !key.starts_with("index/") && live.is_needed(key); });
-    const std::vector<std::string> stale = drop_from_index(keys);
+    const std::vector<std::string> stale = drop_from_index(keys, live);
     keys.insert(keys.end(), stale.begin(), stale.end());
     remove(std::move(keys));
     std::erase_if(condemned_.batches, [](const CondemnedBatch& batch) { return batch.deleting; });
@@ -144,33 +144,45 @@ class Collection {
 
   /// Writes index files anew that name packs which are about to go: those that were younger than a writer
   /// when the mark was set. Returns the keys of the old ones.
-  std::vector<std::string> drop_from_index(std::span<const std::string> going) {
-    const std::unordered_set<std::string> going_set(going.begin(), going.end());
+  std::vector<std::string> drop_from_index(std::span<const std::string> going, const LiveFrames& live) {
     PackSet packs;
     for (const std::string& key : going) {
       if (const auto pack = pack_of_key(key)) packs.insert(*pack);
     }
-    const auto goes = [&](const FramePlace& place) { return packs.contains(place.location.pack); };
+    const auto goes = [&](const PackDigest& pack) { return packs.contains(pack) || is_gone(pack, live); };
     std::vector<std::string> stale;
     for (const std::string& key : list_index_files(store_)) {
-      if (packs.empty() || going_set.contains(key)) continue;
-      const auto file = ObjectIndexFile::open(store_, key);
-      for (std::uint32_t i = 0; i < file->frame_count(); ++i) {
-        const IndexedFrame frame = file->frame(i);
-        if (!goes(frame.place) && std::ranges::none_of(frame.bases, goes)) continue;
-        stale.push_back(key);
-        break;
-      }
+      const bool goes_too = std::ranges::find(going, key) != going.end();
+      if (!goes_too && names_pack(*ObjectIndexFile::open(store_, key), goes)) stale.push_back(key);
     }
     if (stale.empty()) return {};
     const auto place = [&](const FrameDigest&, const FrameLocation& location) {
-      return packs.contains(location.pack) ? std::nullopt : std::optional(location);
+      return goes(location.pack) ? std::nullopt : std::optional(location);
     };
     const std::vector<Digest> written = merge_index_files(store_, stale, place);
     std::erase_if(stale, [&](const std::string& key) {
       return std::ranges::any_of(written, [&](const Digest& file) { return index_key(file) == key; });
     });
     return stale;
+  }
+
+  template <typename Which>
+  static bool names_pack(const ObjectIndexFile& file, const Which& which) {
+    const auto is_in = [&](const FramePlace& place) { return which(place.location.pack); };
+    for (std::uint32_t i = 0; i < file.frame_count(); ++i) {
+      const IndexedFrame frame = file.frame(i);
+      if (is_in(frame.place) || std::ranges::any_of(frame.bases, is_in)) return true;
+    }
+    return false;
+  }
+
+  /// Whether a pack is not there: a writer whose packs were collected while it was paused may have listed
+  /// them afterwards.
+  bool is_gone(const PackDigest& pack, const LiveFrames& live) {
+    if (live.pack(pack) != nullptr) return false;
+    const auto [known, is_new] = gone_.try_emplace(pack, false);
+    if (is_new) known->second = !store_.stat(pack_key(pack));
+    return known->second;
   }
 
   void remove(std::vector<std::string> keys) {
@@ -265,9 +277,12 @@ class Collection {
     const auto marked = condemned_.keys();
     std::vector<std::string> keys = list_index_files(store_);
     std::erase_if(keys, [&](const std::string& key) { return marked.contains(key); });
-    if (!packs_go && keys.size() <= kIndexFilesMax) return {};
+    const auto gone = [&](const PackDigest& pack) { return is_gone(pack, live); };
+    const bool has_stale = std::ranges::any_of(
+        keys, [&](const std::string& key) { return names_pack(*ObjectIndexFile::open(store_, key), gone); });
+    if (!packs_go && !has_stale && keys.size() <= kIndexFilesMax) return {};
     const auto place = [&](const FrameDigest& frame, const FrameLocation& location) {
-      return place_now(live, moved, frame.prefix(), location);
+      return gone(location.pack) ? std::nullopt : place_now(live, moved, frame.prefix(), location);
     };
     const std::vector<Digest> merged = merge_index_files(store_, keys, place);
     const std::int64_t first = first_writer();
@@ -333,6 +348,7 @@ class Collection {
   Progress& progress_;
   std::unique_ptr<Lease> lease_;  // null for a dry run
   Condemned condemned_;
+  std::unordered_map<PackDigest, bool, DigestHash> gone_;  // of packs that are not in a LiveFrames
   GcReport report_;
 };
 
