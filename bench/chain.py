@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import pathlib
+import pickle
 import random
 import statistics
 import subprocess
@@ -53,6 +54,7 @@ class Chain:
         facts = run(options.vmpack, "ingest", "--no-os", "--json", "--repo", self.repository, self.overlay(0), "chain:0")
         self.digest = json.loads(facts)["snapshot"]
         self.random = random.Random(1)
+        self.made = {}
 
     def overlay(self, number):
         return self.folder / ("0.raw" if number == 0 else f"{number}.qcow2")
@@ -93,7 +95,7 @@ class Chain:
                 before = size_of(self.repository)
             self.add(number)
         growth = (size_of(self.repository) - before) / (depth - counted + 1)
-        return statistics.median(self.made_seconds[counted - 1:]), growth
+        self.made[depth] = statistics.median(self.made_seconds[counted - 1:]), growth
 
 
 @contextlib.contextmanager
@@ -212,18 +214,27 @@ def main():
     parser.add_argument("--cold-reads", type=int, default=500)
     parser.add_argument("--hot-reads", type=int, default=50000)
     parser.add_argument("--qcow2-depth-max", type=int, default=100, help="QEMU needs minutes to read through longer chains")
+    parser.add_argument("--chain", help="folder to make the chain in, and to keep; one that is there is measured again")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     depths = sorted(int(depth) for depth in options.depths.split(","))
     with tempfile.TemporaryDirectory(prefix="vmpack-chain-", dir=os.environ.get("TMPDIR", "/var/tmp")) as work:
-        chain = Chain(pathlib.Path(work), options)
-        made = {depth: chain.grow_to(depth) for depth in depths}
+        if options.chain and pathlib.Path(options.chain, "chain.pickle").exists():
+            chain = pickle.loads(pathlib.Path(options.chain, "chain.pickle").read_bytes())
+            chain.options = options
+        else:
+            chain = Chain(pathlib.Path(options.chain or work), options)
+            for depth in depths:
+                chain.grow_to(depth)
+            pathlib.Path(chain.folder, "chain.pickle").write_bytes(pickle.dumps(chain))
+        if options.rounds == 0:
+            return
         socket = pathlib.Path(work) / "socket"
         latencies = measure(chain, depths, socket, [measure_vmserve])
         chain.collect()
         for depth, medians in measure(chain, depths, socket, [measure_vmserve, measure_qcow2]).items():
             latencies[depth] += medians
-    text = table(made, latencies, options)
+    text = table(chain.made, latencies, options)
     if options.out:
         pathlib.Path(options.out).write_text(text)
     print(text)

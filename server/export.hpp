@@ -58,6 +58,9 @@ class ExportCatalog {
 
   /// At most `count_max` of what can be opened, sorted by name.
   [[nodiscard]] virtual std::vector<ExportListing> list(std::size_t count_max) = 0;
+
+  /// Snapshots that somebody has open.
+  [[nodiscard]] virtual std::vector<SnapshotDigest> in_use() = 0;
 };
 
 }  // namespace vmpack

@@ -224,4 +224,10 @@ std::string nbd_uri(const Listener& listener) {
   return fmt::format("nbd+unix:///?socket={}", percent_encoded(address.substr(kUnixPrefix.size())));
 }
 
+std::string http_uri(const Listener& listener) {
+  const std::string_view address = listener.address();
+  if (listener.family() != AF_UNIX) return fmt::format("http://{}", address);
+  return fmt::format("http+unix://{}", address.substr(kUnixPrefix.size()));
+}
+
 }  // namespace vmpack

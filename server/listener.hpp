@@ -55,5 +55,7 @@ class Listener {
 
 /// "nbd://127.0.0.1:10809" or "nbd+unix:///?socket=/run/vm.sock".
 [[nodiscard]] std::string nbd_uri(const Listener& listener);
+/// "http://127.0.0.1:8080", or "http+unix:///run/vm.sock", which no standard knows.
+[[nodiscard]] std::string http_uri(const Listener& listener);
 
 }  // namespace vmpack

@@ -102,15 +102,26 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-std::vector<std::string> listen(Server& server, const Options& options) {
+std::vector<Listener> open_all(const std::vector<ListenAddress>& addresses) {
   std::vector<Listener> listeners;
-  for (const auto& address : options.nbd) {
+  for (const auto& address : addresses) {
     for (Listener& listener : open_listeners(address)) listeners.push_back(std::move(listener));
   }
+  return listeners;
+}
+
+/// Opens all before any client is served.
+std::vector<std::string> listen(Server& server, const Options& options) {
+  std::vector<Listener> nbd = open_all(options.nbd);
+  std::vector<Listener> http = open_all(options.http);
   std::vector<std::string> uris;
-  for (Listener& listener : listeners) {
+  for (Listener& listener : nbd) {
     uris.push_back(nbd_uri(listener));
     server.serve_nbd(std::move(listener));
+  }
+  for (Listener& listener : http) {
+    uris.push_back(http_uri(listener));
+    server.serve_http(std::move(listener));
   }
   return uris;
 }

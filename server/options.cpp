@@ -17,12 +17,14 @@ namespace {
 
 constexpr int kUsageError = 2;
 constexpr std::string_view kNbdPort = "10809";
+constexpr std::string_view kHttpPort = "8080";
 constexpr const char* kNbdDefault = "127.0.0.1:10809";
 constexpr unsigned kThreadsMax = 256;
 
 /// What the command line gave, before it is looked at.
 struct Texts {
   std::vector<std::string> nbd;
+  std::vector<std::string> http;
   std::string cache = "512M";
 };
 
@@ -36,6 +38,11 @@ void add_options(CLI::App& app, Options& options, Texts& texts) {
   app.add_option(
          "--nbd", texts.nbd,
          fmt::format("Serve NBD on ADDRESS:PORT or unix:PATH; may be repeated (default: {})", kNbdDefault))
+      ->take_all()
+      ->type_name("ADDR");
+  app.add_option("--http", texts.http,
+                 "Answer HTTP on ADDRESS:PORT or unix:PATH: /healthz, and /in-use for 'vmpack gc --ask'; may "
+                 "be repeated")
       ->take_all()
       ->type_name("ADDR");
   app.add_option("--cache", texts.cache, "Memory for decoded frames, as in 512M or 2G")
@@ -58,6 +65,7 @@ void read_texts(Options& options, const Texts& texts) {
     throw Error(ErrorCode::kInvalid, "--cache must be at least 64M");
   }
   for (const auto& text : texts.nbd) options.nbd.push_back(parse_listen_address(text, kNbdPort));
+  for (const auto& text : texts.http) options.http.push_back(parse_listen_address(text, kHttpPort));
   if (options.nbd.empty()) options.nbd.push_back(parse_listen_address(kNbdDefault, kNbdPort));
 }
 

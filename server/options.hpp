@@ -16,6 +16,7 @@ namespace vmpack {
 struct Options {
   std::string repository;
   std::vector<ListenAddress> nbd;
+  std::vector<ListenAddress> http;
   std::uint64_t cache_bytes = 0;
   unsigned threads = 0;  ///< network threads
   std::string log_level;

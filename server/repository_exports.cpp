@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <variant>
 
 #include "libvmpack/base/error.hpp"
@@ -69,6 +70,16 @@ std::vector<ExportListing> RepositoryExports::list(std::size_t count_max) {
     listings.push_back({entry.name.text(), fixed_name(entry.name, entry.snapshot)});
   }
   return listings;
+}
+
+std::vector<SnapshotDigest> RepositoryExports::in_use() {
+  std::vector<SnapshotDigest> snapshots;
+  const std::scoped_lock lock(mutex_);
+  for (const auto& [snapshot, image] : images_) {
+    if (!image.expired()) snapshots.push_back(snapshot);
+  }
+  std::ranges::sort(snapshots);
+  return snapshots;
 }
 
 Export RepositoryExports::only_reference() {

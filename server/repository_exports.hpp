@@ -21,6 +21,7 @@ class RepositoryExports final : public ExportCatalog {
 
   Export open(std::string_view name) override;
   std::vector<ExportListing> list(std::size_t count_max) override;
+  std::vector<SnapshotDigest> in_use() override;
 
  private:
   /// The snapshot's image, shared by everyone who has it open.

@@ -22,14 +22,18 @@
 #include <vector>
 
 #include "server/async.hpp"
+#include "server/connection.hpp"
 #include "server/context.hpp"
+#include "server/http/session.hpp"
 #include "server/nbd/session.hpp"
 
 namespace vmpack {
 namespace {
 
 using Acceptor = asio::basic_socket_acceptor<asio::generic::stream_protocol>;
-using SessionPtr = std::shared_ptr<nbd::Session>;
+using ConnectionPtr = std::shared_ptr<Connection>;
+
+enum class Protocol { kNbd, kHttp };
 
 constexpr std::chrono::seconds kDeadlineCheck{1};
 constexpr std::chrono::milliseconds kAcceptRetry{100};
@@ -38,7 +42,7 @@ constexpr std::chrono::milliseconds kAcceptRetry{100};
 struct NetworkThread {
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> guard{context.get_executor()};
-  std::unordered_set<SessionPtr> sessions;
+  std::unordered_set<ConnectionPtr> connections;
   std::atomic<std::size_t> load = 0;  // connections assigned to it
   std::thread thread;
 
@@ -48,7 +52,7 @@ struct NetworkThread {
       timer.expires_after(kDeadlineCheck);
       co_await timer.async_wait(asio::use_awaitable);
       const auto now = std::chrono::steady_clock::now();
-      for (const SessionPtr& session : sessions) session->check_deadlines(now);
+      for (const ConnectionPtr& connection : connections) connection->check_deadlines(now);
     }
   }
 };
@@ -92,9 +96,11 @@ struct Server::State {
                                      [](const NetworkThread& network) { return network.load.load(); });
   }
 
-  asio::awaitable<void> accept_clients(std::shared_ptr<Acceptor> acceptor);
-  void admit(NetworkThread& network, Socket socket);
-  static void start_session(State& state, NetworkThread& network, const SessionPtr& session);
+  asio::awaitable<void> accept_clients(std::shared_ptr<Acceptor> acceptor, Protocol protocol);
+  void admit(NetworkThread& network, Socket socket, Protocol protocol);
+  ConnectionPtr make_connection(Socket socket, std::string peer, Protocol protocol);
+  void listen(Listener listener, Protocol protocol);
+  static void start(State& state, NetworkThread& network, const ConnectionPtr& connection);
   void finish_stop();
 
   template <typename Function>
@@ -116,7 +122,7 @@ struct Server::State {
   bool stopped = false;
 };
 
-asio::awaitable<void> Server::State::accept_clients(std::shared_ptr<Acceptor> acceptor) {
+asio::awaitable<void> Server::State::accept_clients(std::shared_ptr<Acceptor> acceptor, Protocol protocol) {
   asio::steady_timer retry(threads.front().context);
   while (acceptor->is_open()) {
     NetworkThread& network = least_loaded();
@@ -125,7 +131,7 @@ asio::awaitable<void> Server::State::accept_clients(std::shared_ptr<Acceptor> ac
     auto token = asio::redirect_error(asio::use_awaitable, error);
     Socket socket = co_await acceptor->async_accept(executor, token);
     if (!error) {
-      admit(network, std::move(socket));
+      admit(network, std::move(socket), protocol);
     } else if (error != asio::error::operation_aborted && error != asio::error::connection_aborted) {
       // Out of descriptors, most likely: clients wait in the backlog until some are free again.
       context.log.error("cannot accept a connection: {}", error.message());
@@ -135,7 +141,13 @@ asio::awaitable<void> Server::State::accept_clients(std::shared_ptr<Acceptor> ac
   }
 }
 
-void Server::State::admit(NetworkThread& network, Socket socket) {
+ConnectionPtr Server::State::make_connection(Socket socket, std::string peer, Protocol protocol) {
+  if (protocol == Protocol::kHttp)
+    return std::make_shared<http::Session>(std::move(socket), context, std::move(peer));
+  return std::make_shared<nbd::Session>(std::move(socket), context, std::move(peer));
+}
+
+void Server::State::admit(NetworkThread& network, Socket socket, Protocol protocol) {
   std::string peer = peer_name(socket);
   if (connections >= limits.connections) {
     context.log.warn("{}: refused, {} connections are open", peer, limits.connections);
@@ -143,19 +155,19 @@ void Server::State::admit(NetworkThread& network, Socket socket) {
   }
   ++connections;
   ++network.load;
-  auto session = std::make_shared<nbd::Session>(std::move(socket), context, std::move(peer));
-  asio::post(network.context, [this, &network, session] { start_session(*this, network, session); });
+  auto connection = make_connection(std::move(socket), std::move(peer), protocol);
+  asio::post(network.context, [this, &network, connection] { start(*this, network, connection); });
 }
 
-void Server::State::start_session(State& state, NetworkThread& network, const SessionPtr& session) {
-  network.sessions.insert(session);
-  if (state.stopping) session->stop();
-  const auto ended = [&state, &network, session](const std::exception_ptr&) {
-    network.sessions.erase(session);
+void Server::State::start(State& state, NetworkThread& network, const ConnectionPtr& connection) {
+  network.connections.insert(connection);
+  if (state.stopping) connection->stop();
+  const auto ended = [&state, &network, connection](const std::exception_ptr&) {
+    network.connections.erase(connection);
     --network.load;
     --state.connections;
   };
-  asio::co_spawn(network.context, session->run(), ended);
+  asio::co_spawn(network.context, connection->run(), ended);
 }
 
 void Server::State::finish_stop() {
@@ -173,16 +185,20 @@ Server::Server(ExportCatalog& catalog, const ServerLimits& limits, ServerThreads
 
 Server::~Server() { finish_stop(); }
 
-void Server::serve_nbd(Listener listener) {
-  NetworkThread& first = state_->threads.front();
-  const asio::generic::stream_protocol protocol(listener.family(), 0);
-  auto acceptor = std::make_shared<Acceptor>(first.context, protocol, listener.release_descriptor());
-  state_->listeners.push_back(std::move(listener));
-  asio::post(first.context, [state = state_.get(), acceptor] {
-    state->acceptors.push_back(acceptor);
-    asio::co_spawn(state->threads.front().context, state->accept_clients(acceptor), asio::detached);
+void Server::State::listen(Listener listener, Protocol protocol) {
+  NetworkThread& first = threads.front();
+  const asio::generic::stream_protocol socket_protocol(listener.family(), 0);
+  auto acceptor = std::make_shared<Acceptor>(first.context, socket_protocol, listener.release_descriptor());
+  listeners.push_back(std::move(listener));
+  asio::post(first.context, [this, acceptor, protocol] {
+    acceptors.push_back(acceptor);
+    asio::co_spawn(threads.front().context, accept_clients(acceptor, protocol), asio::detached);
   });
 }
+
+void Server::serve_nbd(Listener listener) { state_->listen(std::move(listener), Protocol::kNbd); }
+
+void Server::serve_http(Listener listener) { state_->listen(std::move(listener), Protocol::kHttp); }
 
 std::size_t Server::connections() const { return state_->connections; }
 
@@ -193,7 +209,7 @@ void Server::begin_stop() {
     for (const auto& acceptor : state->acceptors) acceptor->close();
   });
   state_->on_every_thread([](NetworkThread& network) {
-    for (const SessionPtr& session : network.sessions) session->stop();
+    for (const ConnectionPtr& connection : network.connections) connection->stop();
   });
 }
 

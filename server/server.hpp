@@ -31,6 +31,8 @@ class Server {
 
   /// Accepts NBD clients on `listener` from now on.
   void serve_nbd(Listener listener);
+  /// The same for HTTP clients.
+  void serve_http(Listener listener);
 
   [[nodiscard]] std::size_t connections() const;
 

@@ -5,10 +5,15 @@
 #include <fmt/core.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <ostream>
 
 #include "libvmpack/base/format_text.hpp"
+#include "libvmpack/base/json.hpp"
+#include "libvmpack/base/limits.hpp"
 #include "libvmpack/base/parse_duration.hpp"
+#include "libvmpack/store/http_get.hpp"
 #include "tools/cli.hpp"
 
 namespace vmpack::cli {
@@ -16,6 +21,7 @@ namespace {
 
 struct CollectOptions : CommonOptions {
   std::string grace = "24h";
+  std::vector<std::string> servers;
   bool dry_run = false;
 };
 
@@ -63,12 +69,39 @@ void print_report(const GcReport& report, bool dry_run, std::ostream& out) {
   }
 }
 
+/// What the clients of a vmserve have open.
+std::vector<SnapshotDigest> in_use_at(const std::string& server) {
+  const std::string url =
+      fmt::format("{}/in-use", server.ends_with('/') ? server.substr(0, server.size() - 1) : server);
+  const Bytes bytes = http_get(url, limits::kJsonBytesMax);
+  return read_json(as_text(bytes), url, [&](const OrderedJson& json) {
+    std::vector<SnapshotDigest> snapshots;
+    for (const OrderedJson& digest : json.at("snapshots"))
+      snapshots.emplace_back(digest_from_json(digest, url));
+    return snapshots;
+  });
+}
+
+std::vector<SnapshotDigest> in_use(const std::vector<std::string>& servers) {
+  std::vector<SnapshotDigest> snapshots;
+  for (const std::string& server : servers) {
+    try {
+      std::ranges::move(in_use_at(server), std::back_inserter(snapshots));
+    } catch (const Error& error) {
+      throw Error(error.code(), error.what(),
+                  "is vmserve running there with --http? Until all answer, nothing is collected");
+    }
+  }
+  return snapshots;
+}
+
 int run_gc(const CollectOptions& options, const Context& context) {
   const auto repository = open_repository(options);
   const auto progress = make_progress(context, options);
   GcOptions gc;
   gc.grace_seconds = parse_duration(options.grace);
   gc.dry_run = options.dry_run;
+  gc.in_use = [&] { return in_use(options.servers); };
   const GcReport report = collect_garbage(repository, gc, *progress);
   if (options.json) {
     context.out << dump_json(to_json(report)) << '\n';
@@ -89,6 +122,10 @@ void add_gc(CLI::App& app, const Context& context, Action& action) {
                    "How long what is marked stays, for servers that still read it (90s, 30m, 24h, 7d)")
       ->type_name("DURATION")
       ->capture_default_str();
+  command
+      ->add_option("--ask", options->servers,
+                   "A vmserve with --http: what its clients have open stays; may be repeated")
+      ->type_name("URL");
   command->add_flag("--dry-run", options->dry_run, "Only tell what there is to collect");
   add_repository_option(*command, *options);
   add_common_options(*command, *options);

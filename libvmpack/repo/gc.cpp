@@ -72,8 +72,11 @@ class Collection {
 
   [[nodiscard]] LiveFrames find_live() const {
     std::vector<SnapshotDigest> snapshots = named_snapshots(repository_);
-    for (const SnapshotDigest& snapshot : options_.in_use) {
-      if (std::ranges::find(snapshots, snapshot) == snapshots.end()) snapshots.push_back(snapshot);
+    if (options_.in_use) {
+      for (const SnapshotDigest& snapshot : options_.in_use()) {
+        const bool is_known = std::ranges::find(snapshots, snapshot) != snapshots.end();
+        if (!is_known && store_.stat(manifest_key(snapshot))) snapshots.push_back(snapshot);
+      }
     }
     return {repository_, std::move(snapshots), progress_};
   }

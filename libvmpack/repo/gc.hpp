@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,9 +19,11 @@ inline constexpr std::int64_t kGraceSecondsDefault = 24 * 60 * 60;
 
 struct GcOptions {
   std::int64_t grace_seconds = kGraceSecondsDefault;
-  bool dry_run = false;                ///< only tell what there is to collect
-  std::vector<SnapshotDigest> in_use;  ///< to be kept though nothing names them
-  bool lease_keeps_itself = true;      ///< as for Lease
+  bool dry_run = false;  ///< only tell what there is to collect
+  /// Asked, each time when it counts, for snapshots to be kept though nothing names them; may be empty. What
+  /// is not in this repository is passed over. Whatever it throws ends the collection.
+  std::function<std::vector<SnapshotDigest>()> in_use;
+  bool lease_keeps_itself = true;  ///< as for Lease
 };
 
 struct GcReport {

@@ -8,28 +8,21 @@
 #include <optional>
 #include <string>
 
-#include "server/async.hpp"
+#include "server/connection.hpp"
 #include "server/context.hpp"
 #include "server/nbd/handshake.hpp"
 #include "server/nbd/transmission.hpp"
 
 namespace vmpack::nbd {
 
-/// Every method on the socket's own network thread.
-class Session : public std::enable_shared_from_this<Session> {
+class Session final : public Connection {
  public:
   /// `peer` names the client in the log.
   Session(Socket socket, ServerContext& server, std::string peer);
 
-  /// Ends when the connection has, however it ended. Throws nothing.
-  asio::awaitable<void> run();
-
-  /// Ends the connection as soon as what is under way is answered.
-  void stop();
-  /// Ends it now.
-  void close();
-  /// Closes it when it takes longer for something than the limits allow. Called about once a second.
-  void check_deadlines(std::chrono::steady_clock::time_point now);
+  asio::awaitable<void> run() override;
+  void stop() override;
+  void check_deadlines(std::chrono::steady_clock::time_point now) override;
 
  private:
   enum class Phase { kHandshake, kTransmission, kFarewell };
@@ -43,6 +36,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> transmit(Agreement agreement);
   asio::awaitable<void> say_farewell();
   void enter(Phase phase);
+  void close();
 
   ServerContext& server_;
   const asio::any_io_executor executor_;

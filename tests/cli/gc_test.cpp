@@ -11,6 +11,7 @@
 #include "libvmpack/base/units.hpp"
 #include "tests/cli/program.hpp"
 #include "tests/images/images.hpp"
+#include "tests/support/files.hpp"
 #include "tests/support/random_bytes.hpp"
 
 namespace vmpack::test {
@@ -57,6 +58,15 @@ OrderedJson gc(const SampleRepository& repository, const std::vector<std::string
   std::vector<std::string> arguments{"gc", "--repo", repository.path()};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return vmpack_json(arguments);
+}
+
+template <typename Condition>
+void wait_until(Condition condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!condition()) {
+    REQUIRE(std::chrono::steady_clock::now() < deadline);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 std::uint64_t size_of(const std::string& folder) {
@@ -137,6 +147,49 @@ TEST_CASE("a held snapshot outlives its references") {
   gc(repository, {"--grace", "0s"});
   require_one_line(vmpack({"restore", held, repository / "out", "--force", "--repo", repository.path()}), 1,
                    {"there is no snapshot"});
+  builds.require(1);
+}
+
+TEST_CASE("gc asks servers what their clients have open, and keeps it") {
+  const SampleRepository repository(memory_folder());
+  Builds builds(repository);
+  builds.make(2);
+  const std::string open = "vm@" + builds.digest(0);
+  const std::string socket = repository / "nbd.sock";
+  const std::string ready = repository / "ready";
+  const int server =
+      start_command({program("VMSERVE"), "--repo", repository.path(), "--nbd", "unix:" + socket, "--http",
+                     "127.0.0.1:0", "--ready-file", ready, "--log-level", "error"});
+  wait_until([&] { return std::filesystem::exists(ready); });
+  const Bytes uris = read_file(ready);
+  const std::string text(as_text(uris));
+  const std::string url = text.substr(text.find("http://"), text.rfind('\n') - text.find("http://"));
+  const std::string connected = repository / "connected";
+  const std::string client_script =
+      "import nbd, pathlib, sys, time\n"
+      "client = nbd.NBD()\n"
+      "client.connect_uri(sys.argv[1])\n"
+      "pathlib.Path(sys.argv[2]).touch()\n"
+      "time.sleep(600)\n";
+  const int client = start_command(
+      {"/usr/bin/python3", "-c", client_script, "nbd+unix:///" + open + "?socket=" + socket, connected});
+  wait_until([&] { return std::filesystem::exists(connected); });
+
+  vmpack_done({"forget", "vm:0", "--repo", repository.path(), "--quiet"});
+  gc(repository, {"--grace", "0s", "--ask", url});
+  repository.restore(open, repository / "out");
+  CHECK(same_bytes(repository / "out", builds.disk(0)));
+
+  ::kill(client, SIGKILL);
+  static_cast<void>(wait_for(client));
+  wait_until([&] { return run_or_throw({"curl", "-sS", url + "/in-use"}).find("[]") != std::string::npos; });
+  gc(repository, {"--grace", "0s", "--ask", url});
+  CHECK(vmpack({"show", open, "--repo", repository.path()}).exit_code == 1);
+
+  ::kill(server, SIGTERM);
+  CHECK(wait_for(server) == 0);
+  require_one_line(vmpack({"gc", "--ask", url, "--repo", repository.path()}), 1,
+                   {"cannot ask", "nothing is collected"});
   builds.require(1);
 }
 

@@ -77,11 +77,13 @@ class FakeCatalog final : public ExportCatalog {
     }
     return listings;
   }
+  std::vector<SnapshotDigest> in_use() override { return snapshots_in_use; }
   void add(const std::string& name, std::shared_ptr<const Image> image, bool by_digest = false) {
     exports[name] = {std::move(image), name, "a fake image", by_digest};
   }
 
   std::map<std::string, Export> exports;
+  std::vector<SnapshotDigest> snapshots_in_use;
   std::atomic<int> opened = 0;
 };
 

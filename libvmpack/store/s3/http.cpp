@@ -291,9 +291,11 @@ void set_request(CURL* handle, Transfer& transfer, curl_slist* headers, const Ht
     set(handle, CURLOPT_CUSTOMREQUEST, request.method.c_str());
   }
   set(handle, CURLOPT_HTTPHEADER, headers);
-  set(handle, CURLOPT_AWS_SIGV4, fmt::format("aws:amz:{}:s3", signer.region).c_str());
-  set(handle, CURLOPT_USERNAME, signer.access_key.c_str());
-  set(handle, CURLOPT_PASSWORD, signer.secret_key.c_str());
+  if (!signer.access_key.empty()) {
+    set(handle, CURLOPT_AWS_SIGV4, fmt::format("aws:amz:{}:s3", signer.region).c_str());
+    set(handle, CURLOPT_USERNAME, signer.access_key.c_str());
+    set(handle, CURLOPT_PASSWORD, signer.secret_key.c_str());
+  }
   if (request.range) {
     set(handle, CURLOPT_RANGE, fmt::format("{}-{}", request.range->offset, request.range->end() - 1).c_str());
   }

@@ -27,7 +27,7 @@ struct HttpSettings {
   std::string ca_bundle;  ///< a file with the authorities to trust; empty: the system's
 };
 
-/// How to sign (AWS signature version 4).
+/// How to sign (AWS signature version 4). Without an access key requests are not signed.
 struct HttpSigner {
   std::string region;
   std::string access_key;
