@@ -137,8 +137,7 @@ class Collection {
     // Index files are no part of any snapshot: what was marked of them was merged into others.
     std::erase_if(keys,
                   [&](const std::string& key) { return !key.starts_with("index/") && live.is_needed(key); });
-    const std::vector<std::string> stale = drop_from_index(keys, live);
-    keys.insert(keys.end(), stale.begin(), stale.end());
+    drop_from_index(keys, live);
     remove(std::move(keys));
     std::erase_if(condemned_.batches, [](const CondemnedBatch& batch) { return batch.deleting; });
     require_lease();
@@ -146,8 +145,8 @@ class Collection {
   }
 
   /// Writes index files anew that name packs which are about to go: those that were younger than a writer
-  /// when the mark was set. Returns the keys of the old ones.
-  std::vector<std::string> drop_from_index(std::span<const std::string> going, const LiveFrames& live) {
+  /// when the mark was set. The old ones go too.
+  void drop_from_index(std::vector<std::string>& going, const LiveFrames& live) {
     PackSet packs;
     for (const std::string& key : going) {
       if (const auto pack = pack_of_key(key)) packs.insert(*pack);
@@ -158,15 +157,18 @@ class Collection {
       const bool goes_too = std::ranges::find(going, key) != going.end();
       if (!goes_too && names_pack(*ObjectIndexFile::open(store_, key), goes)) stale.push_back(key);
     }
-    if (stale.empty()) return {};
+    if (stale.empty()) return;
     const auto place = [&](const FrameDigest&, const FrameLocation& location) {
       return goes(location.pack) ? std::nullopt : std::optional(location);
     };
     const std::vector<Digest> written = merge_index_files(store_, stale, place);
-    std::erase_if(stale, [&](const std::string& key) {
-      return std::ranges::any_of(written, [&](const Digest& file) { return index_key(file) == key; });
-    });
-    return stale;
+    going.insert(going.end(), stale.begin(), stale.end());
+    std::erase_if(going, [&](const std::string& key) { return is_among(key, written); });
+  }
+
+  /// Whether the key is that of one of these index files.
+  static bool is_among(const std::string& key, std::span<const Digest> files) {
+    return std::ranges::any_of(files, [&](const Digest& file) { return index_key(file) == key; });
   }
 
   template <typename Which>
@@ -291,9 +293,11 @@ class Collection {
     const std::int64_t first = first_writer();
     std::erase_if(keys, [&](const std::string& key) {
       const auto stat = store_.stat(key);
-      return !stat || stat->modified_seconds >= first ||
-             std::ranges::any_of(merged, [&](const Digest& file) { return index_key(file) == key; });
+      return !stat || stat->modified_seconds >= first || is_among(key, merged);
     });
+    // One that is the same as one that was marked before must not go with it.
+    for (CondemnedBatch& batch : condemned_.batches)
+      std::erase_if(batch.keys, [&](const std::string& key) { return is_among(key, merged); });
     return keys;
   }
 
