@@ -131,7 +131,7 @@ TEST_CASE("a server that says how long to wait is waited for, within reason") {
 }
 
 TEST_CASE("a put whose answer was lost is told as done, with any server") {
-  for (const char* conditions : {"heeded", "single", "ignored", "refused"}) {
+  for (const char* conditions : {"heeded", "bare", "single", "ignored", "refused"}) {
     INFO(conditions);
     const Sample sample({"--conditions", conditions});
     sample.stub.fail({with(fault("lost_reply"), {{"method", "PUT"}})});

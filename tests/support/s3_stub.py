@@ -223,7 +223,7 @@ class Bucket:
             raise S3Error(412, "PreconditionFailed")
         if tag and value is None:
             raise S3Error(404, "NoSuchKey")
-        if tag and tag != value.tag:
+        if tag and tag != (value.tag.strip('"') if self.options.conditions == "bare" else value.tag):
             raise S3Error(412, "PreconditionFailed")
 
     def store(self, request, value):
@@ -547,7 +547,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ready-file", required=True)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--conditions", choices=("heeded", "single", "ignored", "refused"), default="heeded",
+    parser.add_argument("--conditions", choices=("heeded", "bare", "single", "ignored", "refused"), default="heeded",
                         help="of puts: heeded, heeded for single requests alone, ignored, or refused")
     parser.add_argument("--page", type=int, default=1000, help="keys in a page of a list")
     parser.add_argument("--part-min", type=int, default=0, help="bytes that all parts but the last must have")

@@ -28,6 +28,7 @@ constexpr std::uint64_t kAskFirstBytes = 64 * kKiB;  // larger values are not se
 constexpr int kPutRaces = 8;
 constexpr int kEmptyPagesMax = 100;
 constexpr std::string_view kOnlyNew = "If-None-Match: *";
+constexpr std::string_view kNoTag = "\"00000000000000000000000000000000\"";
 constexpr std::string_view kProbeKey = "conditions";  // in the store's own folder, as the next
 constexpr std::string_view kClockKey = "clock";
 
@@ -55,6 +56,12 @@ std::string entity_tag(const StoreVersion& version) {
 
 bool is_of_put(const StoreStat& stat, const std::string& put_id) {
   return stat.version.token.ends_with(" " + put_id);
+}
+
+// An entity tag as a server wants it in a condition.
+std::string in_form(std::string tag, bool bare) {
+  if (bare && tag.size() >= 2 && tag.front() == '"' && tag.back() == '"') tag = tag.substr(1, tag.size() - 2);
+  return tag;
 }
 
 class S3Store final : public Store {
@@ -88,6 +95,7 @@ class S3Store final : public Store {
   struct Conditions {
     bool only_new = false;
     bool only_version = false;
+    bool bare_tags = false;  // it wants entity tags without their quotes
   };
 
   [[nodiscard]] std::string doing(std::string_view verb, std::string_view key) const {
@@ -105,7 +113,9 @@ class S3Store final : public Store {
   [[nodiscard]] bool put_once(const S3Upload& upload, std::string_view key, HttpBody& body);
   [[nodiscard]] S3ListPage list_page(std::string_view prefix, const std::string& token);
   [[nodiscard]] const Conditions& conditions();
+  [[nodiscard]] S3Reply probe(std::string_view condition);
   [[nodiscard]] bool heeds(std::string_view condition);
+  void ask_for_tags();
 
   S3Client client_;
   const std::string location_;
@@ -124,9 +134,8 @@ S3Upload S3Store::upload_of(std::string_view key, std::string condition,
           .still_wanted = std::move(still_wanted)};
 }
 
-// Puts a value of ours twice: a server that heeds the condition refuses the second. The value stays, so that
-// the next one who asks needs one request.
-bool S3Store::heeds(std::string_view condition) {
+// Puts a value of ours. It stays, so that the next one who asks needs fewer requests.
+S3Reply S3Store::probe(std::string_view condition) {
   const std::string key = fmt::format("{}/{}", kStoreOwnPart, kProbeKey);
   const ByteView text = as_byte_view("asks whether this server heeds conditions of a put");
   PartsBody body(std::span(&text, 1));
@@ -134,18 +143,37 @@ bool S3Store::heeds(std::string_view condition) {
   request.headers = {std::string(condition)};
   request.body = &body;
   request.answers = {400, 404, 412, 501};
+  return client_.send(request);
+}
+
+// Puts it twice: a server that heeds the condition refuses the second.
+bool S3Store::heeds(std::string_view condition) {
   for (int attempt = 0; attempt < 2; ++attempt) {
-    const S3Reply reply = client_.send(request);
+    const S3Reply reply = probe(condition);
     if (reply.status == 412) return true;
     if (reply.status >= 300) return false;
   }
   return false;
 }
 
+// A server must refuse a wrong tag and take the right one. Ceph's gateway compares what it is sent with its
+// own text, which has no quotes: there no tag in quotes ever holds.
+void S3Store::ask_for_tags() {
+  if (!heeds(fmt::format("If-Match: {}", kNoTag))) return;
+  const std::string key = fmt::format("{}/{}", kStoreOwnPart, kProbeKey);
+  const std::string tag(client_.send(request_of("HEAD", "read", key)).header("etag"));
+  for (const bool bare : {false, true}) {
+    if (probe("If-Match: " + in_form(tag, bare)).status >= 300) continue;
+    conditions_.only_version = !bare || heeds("If-Match: " + in_form(std::string(kNoTag), bare));
+    conditions_.bare_tags = bare;
+    return;
+  }
+}
+
 const S3Store::Conditions& S3Store::conditions() {
   std::call_once(conditions_asked_, [this] {
     conditions_.only_new = heeds(kOnlyNew);
-    conditions_.only_version = heeds("If-Match: \"00000000000000000000000000000000\"");
+    ask_for_tags();
   });
   return conditions_;
 }
@@ -210,7 +238,8 @@ bool S3Store::replace_if_version(std::string_view key, ByteView bytes,
   if (!is_expected()) return false;
   const std::string tag = entity_tag(*expected);
   const bool exclusive = conditions().only_version && !tag.empty();
-  const S3Upload upload = upload_of(key, exclusive ? "If-Match: " + tag : "", is_expected);
+  const S3Upload upload =
+      upload_of(key, exclusive ? "If-Match: " + in_form(tag, conditions().bare_tags) : "", is_expected);
   if (put_once(upload, key, body)) return true;
   const auto found = stat(key);
   return found && is_of_put(*found, upload.put_id);
