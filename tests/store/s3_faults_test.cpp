@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // An S3 server that fails, lies, or goes silent: what passes by itself is tried again, and what was written
 // is told truly.
-#include <catch2/catch.hpp>
+#include <fmt/core.h>
 
+#include <catch2/catch.hpp>
 #include <chrono>
 
 #include "libvmpack/store/s3/s3_store.hpp"
@@ -20,8 +21,14 @@ constexpr std::uint64_t kAnySize = 64 * kMiB;
 // Values are too long to be printed.
 bool same(ByteView a, ByteView b) { return std::ranges::equal(a, b); }
 
+OrderedJson of_method(std::string_view method, OrderedJson fault) {
+  fault["method"] = method;
+  return fault;
+}
+
 struct Sample {
-  explicit Sample(const std::vector<std::string>& options = {}) : stub(options) {
+  explicit Sample(std::string_view conditions = "heeded") {
+    stub.set_conditions(conditions);
     store = open_s3_store(stub.settings("faults"));
     store->put_if_absent("key", value);
   }
@@ -32,43 +39,32 @@ struct Sample {
     CHECK(std::ranges::equal(range, ByteView(value).subspan(70'000, 1000)));
   }
 
-  S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   std::unique_ptr<Store> store;
   Bytes value = random_bytes(1, 200'000);
 };
-
-OrderedJson fault(std::string_view kind, int count = 1) { return {{"kind", kind}, {"count", count}}; }
-
-OrderedJson with(OrderedJson fault, const OrderedJson& more) {
-  fault.update(more);
-  return fault;
-}
-
-OrderedJson status(int number, std::string_view code, int count = 1) {
-  return with(fault("status", count), {{"status", number}, {"code", code}});
-}
 
 }  // namespace
 
 TEST_CASE("what passes by itself is tried again") {
   const Sample sample;
-  const std::vector<OrderedJson> faults = {status(500, "InternalError", 2),
-                                           status(503, "SlowDown", 3),
-                                           status(503, "", 3),
-                                           status(502, "", 1),
-                                           status(429, "TooManyRequests", 2),
-                                           status(400, "RequestTimeout", 2),
-                                           fault("reset", 3),
-                                           fault("garbage"),
-                                           with(fault("raw"), {{"bytes", ""}}),
-                                           with(fault("raw"), {{"bytes", "HTTP/1.1 206 OK\r\nContent-Le"}}),
-                                           with(fault("truncate", 3), {{"method", "GET"}}),
-                                           fault("lost_reply", 2)};
+  const std::vector<OrderedJson> faults = {s3_status(500, "InternalError", 2),
+                                           s3_status(503, "SlowDown", 3),
+                                           s3_status(503, "", 3),
+                                           s3_status(502, "", 1),
+                                           s3_status(429, "TooManyRequests", 2),
+                                           s3_status(400, "RequestTimeout", 2),
+                                           s3_fault("reset", {{"count", 3}}),
+                                           s3_fault("garbage"),
+                                           s3_fault("raw", {{"bytes", ""}}),
+                                           s3_fault("raw", {{"bytes", "HTTP/1.1 206 OK\r\nContent-Le"}}),
+                                           s3_fault("truncate", {{"count", 3}, {"method", "GET"}}),
+                                           s3_fault("lost_reply", {{"count", 2}})};
   for (const OrderedJson& one : faults) {
     INFO(one.dump());
     sample.stub.fail({one});
     sample.require_readable();
-    sample.stub.fail({with(one, {{"method", "HEAD"}})});
+    sample.stub.fail({of_method("HEAD", one)});
     CHECK(sample.store->stat("key")->bytes == sample.value.size());
   }
 }
@@ -78,9 +74,9 @@ TEST_CASE("a range that is not the one asked for is no answer, however it differ
   Bytes range(1000);
   for (const char* kind : {"shift_range", "shorten_range", "ignore_range"}) {
     INFO(kind);
-    sample.stub.fail({fault(kind)});
+    sample.stub.fail({s3_fault(kind)});
     sample.require_readable();
-    sample.stub.fail({fault(kind, 100)});
+    sample.stub.fail({s3_fault(kind, {{"count", 100}})});
     const Error error = error_of([&] { sample.store->get_range("key", 70'000, range); });
     CHECK(error.code() == ErrorCode::kIo);
     CHECK_THAT(error.what(), Catch::Contains("s3://bucket/faults/key"));
@@ -90,7 +86,7 @@ TEST_CASE("a range that is not the one asked for is no answer, however it differ
 TEST_CASE("a server that goes silent is left after its time, and asked again") {
   const Sample sample;
   const auto start = std::chrono::steady_clock::now();
-  sample.stub.fail({with(fault("stall"), {{"seconds", 20}}), with(fault("stall_body"), {{"seconds", 20}})});
+  sample.stub.fail({s3_fault("stall", {{"seconds", 20}}), s3_fault("stall_body", {{"seconds", 20}})});
   Bytes range(100);
   sample.store->get_range("key", 70'000, range);
   CHECK(std::ranges::equal(range, ByteView(sample.value).subspan(70'000, 100)));
@@ -98,11 +94,11 @@ TEST_CASE("a server that goes silent is left after its time, and asked again") {
 }
 
 TEST_CASE("nobody is asked for ever: attempts and time have an end") {
-  const S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   S3Settings settings = stub.settings("faults");
   const auto store = open_s3_store(settings);
   (void)store->stat("key");
-  stub.fail({status(503, "SlowDown", 1000)});
+  stub.fail({s3_status(503, "SlowDown", 1000)});
   const Error error = error_of([&] { (void)store->stat("key"); });
   CHECK(error.code() == ErrorCode::kIo);
   CHECK_THAT(error.what(),
@@ -111,18 +107,18 @@ TEST_CASE("nobody is asked for ever: attempts and time have an end") {
   settings.retry.attempts_max = 1000;
   settings.retry.wait_max = std::chrono::milliseconds(200);
   settings.retry.give_up_after = std::chrono::seconds(1);
-  stub.fail({status(503, "SlowDown", 1000)});
+  stub.fail({s3_status(503, "SlowDown", 1000)});
   const auto start = std::chrono::steady_clock::now();
   CHECK_THROWS_AS((void)open_s3_store(settings)->stat("key"), Error);
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(3));
 }
 
 TEST_CASE("a server that says how long to wait is waited for, within reason") {
-  const S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   S3Settings settings = stub.settings("faults");
   settings.retry.wait_max = std::chrono::milliseconds(300);
   const auto store = open_s3_store(settings);
-  stub.fail({with(status(503, "SlowDown"), {{"retry_after", 3600}})});
+  stub.fail({s3_fault("status", {{"status", 503}, {"code", "SlowDown"}, {"retry_after", 3600}})});
   const auto start = std::chrono::steady_clock::now();
   (void)store->stat("key");
   const auto waited = std::chrono::steady_clock::now() - start;
@@ -133,35 +129,37 @@ TEST_CASE("a server that says how long to wait is waited for, within reason") {
 TEST_CASE("a put whose answer was lost is told as done, with any server") {
   for (const char* conditions : {"heeded", "bare", "single", "ignored", "refused"}) {
     INFO(conditions);
-    const Sample sample({"--conditions", conditions});
-    sample.stub.fail({with(fault("lost_reply"), {{"method", "PUT"}})});
+    const Sample sample(conditions);
+    sample.stub.fail({s3_fault("lost_reply", {{"method", "PUT"}})});
     CHECK(sample.store->put_if_absent("new", as_byte_view("mine")));
     CHECK_FALSE(sample.store->put_if_absent("new", as_byte_view("again")));
-    sample.stub.fail({with(fault("lost_reply", 2), {{"method", "PUT"}})});
+    sample.stub.fail({s3_fault("lost_reply", {{"count", 2}, {"method", "PUT"}})});
     CHECK(sample.store->replace_if_version("new", as_byte_view("newer"), sample.store->stat("new")->version));
-    sample.stub.fail({with(fault("lost_reply"), {{"method", "PUT"}})});
+    sample.stub.fail({s3_fault("lost_reply", {{"method", "PUT"}})});
     CHECK_FALSE(sample.store->put_if_absent("key", as_byte_view("x")));
     CHECK(as_text(sample.store->get("new", kAnySize)) == "newer");
-    sample.stub.fail({with(fault("lost_reply"), {{"method", "DELETE"}})});
+    sample.stub.fail({s3_fault("lost_reply", {{"method", "DELETE"}})});
     CHECK_NOTHROW(sample.store->remove("new"));
     CHECK_FALSE(sample.store->stat("new"));
   }
 }
 
 TEST_CASE("an upload in parts survives faults of every request, and leaves nothing when it fails") {
+  const S3Stub& stub = shared_s3_stub();
   for (const char* conditions : {"heeded", "single", "ignored"}) {
-    const S3Stub stub({"--conditions", conditions});
-    S3Settings settings = stub.settings("parts");
+    stub.set_conditions(conditions);
+    S3Settings settings = stub.settings(fmt::format("parts-{}", conditions));
     settings.single_put_bytes_max = kMiB;
     settings.part_bytes = kMiB;
     const auto store = open_s3_store(settings);
     const Bytes value = random_bytes(1, 3 * kMiB + 5);
     store->put_if_absent("small", as_byte_view("x"));
     int number = 0;
-    for (const OrderedJson& one : {status(500, "InternalError", 2), fault("reset"), fault("lost_reply"),
-                                   with(fault("error_in_200"), {{"method", "POST"}, {"skip", 1}}),
-                                   with(fault("lost_reply"), {{"method", "POST"}, {"skip", 1}}),
-                                   with(status(503, "SlowDown"), {{"method", "PUT"}, {"skip", 2}})}) {
+    for (const OrderedJson& one :
+         {s3_status(500, "InternalError", 2), s3_fault("reset"), s3_fault("lost_reply"),
+          s3_fault("error_in_200", {{"method", "POST"}, {"skip", 1}}),
+          s3_fault("lost_reply", {{"method", "POST"}, {"skip", 1}}),
+          s3_fault("status", {{"status", 503}, {"code", "SlowDown"}, {"method", "PUT"}, {"skip", 2}})}) {
       INFO(conditions << " " << one.dump());
       stub.fail({one});
       const std::string key = "value-" + std::to_string(number++);
@@ -169,7 +167,8 @@ TEST_CASE("an upload in parts survives faults of every request, and leaves nothi
       CHECK(same(store->get(key, kAnySize), value));
     }
     const int before = stub.open_uploads();  // of lost answers to the first request
-    stub.fail({with(status(403, "AccessDenied"), {{"method", "PUT"}, {"skip", 1}})});
+    stub.fail(
+        {s3_fault("status", {{"status", 403}, {"code", "AccessDenied"}, {"method", "PUT"}, {"skip", 1}})});
     CHECK(error_of([&] { store->put_if_absent("failing", value); }).code() == ErrorCode::kRefused);
     CHECK(stub.open_uploads() == before);
     CHECK_FALSE(store->stat("failing"));
@@ -177,12 +176,12 @@ TEST_CASE("an upload in parts survives faults of every request, and leaves nothi
 }
 
 TEST_CASE("answers without end or sense are refused, not kept") {
-  const S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   const auto store = open_s3_store(stub.settings("hostile"));
   const std::string head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
-  const auto raw = [](const std::string& text) { return with(fault("raw", 100), {{"bytes", text}}); };
+  const auto raw = [](const std::string& text) { return s3_fault("raw", {{"count", 100}, {"bytes", text}}); };
   SECTION("headers") {
-    stub.fail({fault("headers", 100)});
+    stub.fail({s3_fault("headers", {{"count", 100}})});
     CHECK(error_of([&] { (void)store->stat("key"); }).code() == ErrorCode::kLimit);
   }
   SECTION("an error's text") {
@@ -190,7 +189,7 @@ TEST_CASE("answers without end or sense are refused, not kept") {
     CHECK(error_of([&] { (void)store->get("key", 10); }).code() == ErrorCode::kLimit);
   }
   SECTION("an error's text that would paint the terminal") {
-    stub.fail({status(418, "Te\x1b[31mapot")});
+    stub.fail({s3_status(418, "Te\x1b[31mapot")});
     const Error error = error_of([&] { (void)store->get("key", 10); });
     CHECK(std::string(error.what()).find('\x1b') == std::string::npos);
   }

@@ -49,7 +49,7 @@ void require_refusals(const S3Settings& settings, const Expected& expected) {
 }  // namespace
 
 TEST_CASE("every refusal of a server says what to do") {
-  const S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   S3Settings settings = stub.settings("repo");
   open_s3_store(settings)->put_if_absent("key", as_byte_view("x"));
   SECTION("an unknown key") {
@@ -65,7 +65,7 @@ TEST_CASE("every refusal of a server says what to do") {
     require_refusals(settings, {ErrorCode::kRefused, "session token", "AWS_SESSION_TOKEN"});
   }
   SECTION("credentials that have expired") {
-    stub.fail({{{"kind", "status"}, {"status", 400}, {"code", "ExpiredToken"}, {"count", 1000}}});
+    stub.fail({s3_status(400, "ExpiredToken", 1000)});
     require_refusals(settings, {ErrorCode::kRefused, "expired", "get new ones"});
   }
   SECTION("a bucket that is missing") {
@@ -77,19 +77,18 @@ TEST_CASE("every refusal of a server says what to do") {
     require_refusals(settings, {ErrorCode::kRefused, "may not do that", "s3:GetObject"});
   }
   SECTION("a store that is full") {
-    stub.fail({{{"kind", "status"}, {"status", 507}, {"code", ""}, {"count", 1000}}});
+    stub.fail({s3_status(507, "", 1000)});
     require_refusals(settings, {ErrorCode::kNoSpace, "full", "make room"});
   }
   SECTION("a redirection that says nothing") {
-    stub.fail({{{"kind", "status"},
-                {"status", 301},
-                {"code", ""},
-                {"count", 1000},
-                {"headers", {{"Location", "http://127.0.0.1:1/elsewhere"}}}}});
+    stub.fail({s3_fault("status", {{"status", 301},
+                                   {"code", ""},
+                                   {"count", 1000},
+                                   {"headers", {{"Location", "http://127.0.0.1:1/elsewhere"}}}})});
     require_refusals(settings, {ErrorCode::kRefused, "another region", "AWS_REGION"});
   }
   SECTION("something new") {
-    stub.fail({{{"kind", "status"}, {"status", 418}, {"code", "Teapot"}, {"count", 1000}}});
+    stub.fail({s3_status(418, "Teapot", 1000)});
     require_refusals(settings, {ErrorCode::kIo, "status 418, Teapot: a fault that was asked for", ""});
   }
 }
@@ -100,7 +99,7 @@ TEST_CASE("a clock that is wrong is said to be so") {
 }
 
 TEST_CASE("a server that is not there is told with what libcurl says, and soon") {
-  const S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   S3Settings settings = stub.settings("repo");
   settings.endpoint = "http://127.0.0.1:1";
   require_refusals(settings, {ErrorCode::kIo, "cannot reach http://127.0.0.1:1", "AWS_ENDPOINT_URL"});
@@ -110,8 +109,8 @@ TEST_CASE("a server that is not there is told with what libcurl says, and soon")
 }
 
 TEST_CASE("who may only read reads all, and is told when writing") {
-  const S3Stub stub;
-  S3Settings settings = stub.settings("repo");
+  const S3Stub& stub = shared_s3_stub();
+  S3Settings settings = stub.settings("read-only");
   open_s3_store(settings)->put_if_absent("key", as_byte_view("text"));
   settings.credentials = [] { return kStubReader; };
   const auto store = open_s3_store(settings);
@@ -128,8 +127,8 @@ TEST_CASE("who may only read reads all, and is told when writing") {
 }
 
 TEST_CASE("session tokens work") {
-  const S3Stub stub;
-  S3Settings settings = stub.settings("repo");
+  const S3Stub& stub = shared_s3_stub();
+  S3Settings settings = stub.settings("tokens");
   settings.credentials = [] { return kStubTemporary; };
   const auto store = open_s3_store(settings);
   CHECK(store->put_if_absent("key", random_bytes(1, 100'000)));
@@ -137,41 +136,31 @@ TEST_CASE("session tokens work") {
 }
 
 TEST_CASE("credentials that expire are read anew") {
-  const S3Stub stub;
-  S3Settings settings = stub.settings("repo");
+  const S3Stub& stub = shared_s3_stub();
+  S3Settings settings = stub.settings("expiring");
   std::atomic<int> reads = 0;
   settings.credentials = [&reads] {
     return ++reads == 1 ? S3Credentials{"temporary", "old", "old"} : kStubTemporary;
   };
   const auto store = open_s3_store(settings);
-  stub.fail({{{"kind", "status"}, {"status", 400}, {"code", "ExpiredToken"}}});
+  stub.fail({s3_status(400, "ExpiredToken")});
   CHECK(store->put_if_absent("key", as_byte_view("x")));
   CHECK(reads == 2);
 }
 
 TEST_CASE("a bucket in another region is found there") {
-  const S3Stub stub;
-  S3Settings settings = stub.settings("repo");
+  const S3Stub& stub = shared_s3_stub();
+  S3Settings settings = stub.settings("elsewhere");
   settings.region = "us-east-1";
   const auto store = open_s3_store(settings);
   CHECK(store->put_if_absent("key", as_byte_view("x")));
   CHECK_FALSE(open_s3_store(settings)->stat("nothing"));
   SECTION("but not when it keeps moving") {
-    stub.fail({{{"kind", "status"},
-                {"status", 301},
-                {"code", "PermanentRedirect"},
-                {"region", "b-1"},
-                {"count", 1}},
-               {{"kind", "status"},
-                {"status", 301},
-                {"code", "PermanentRedirect"},
-                {"region", "b-2"},
-                {"count", 1}},
-               {{"kind", "status"},
-                {"status", 301},
-                {"code", "PermanentRedirect"},
-                {"region", "b-3"},
-                {"count", 99}}});
+    const auto moved_to = [](std::string_view region, int count) {
+      return s3_fault("status",
+                      {{"status", 301}, {"code", "PermanentRedirect"}, {"region", region}, {"count", count}});
+    };
+    stub.fail({moved_to("b-1", 1), moved_to("b-2", 1), moved_to("b-3", 99)});
     const Error error = error_of([&] { (void)open_s3_store(settings)->get("key", kAnySize); });
     CHECK_THAT(error.hint(), Catch::Contains("AWS_REGION to b-3"));
   }

@@ -40,9 +40,8 @@ Bytes put_draft(Store& store, std::string_view key, std::size_t bytes) {
 }  // namespace
 
 TEST_CASE("the S3 store keeps the contract of all stores") {
-  static const S3Stub kStub;
   static int sections = 0;  // each wants an empty store
-  const S3Settings settings = kStub.settings("store-" + std::to_string(++sections) + "/below");
+  const S3Settings settings = shared_s3_stub().settings("store-" + std::to_string(++sections) + "/below");
   check_store_contract([&] { return open_s3_store(settings); });
 }
 
@@ -58,7 +57,7 @@ TEST_CASE("a store at the root of a bucket works, and lists nothing that is no k
 }
 
 TEST_CASE("a draft in memory, one in a file, and one in both come back whole") {
-  const S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   S3Settings settings = stub.settings("drafts");
   settings.spool_memory_bytes = 3 * kMiB;
   settings.single_put_bytes_max = 4 * kMiB;
@@ -79,7 +78,7 @@ TEST_CASE("a draft in memory, one in a file, and one in both come back whole") {
 }
 
 TEST_CASE("connections are kept, and no more requests run at once than are allowed") {
-  const S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   S3Settings settings = stub.settings("kept");
   settings.http.connections_max = 3;
   const auto store = open_s3_store(settings);
@@ -97,7 +96,7 @@ TEST_CASE("connections are kept, and no more requests run at once than are allow
 }
 
 TEST_CASE("a small put is one request, and reading never writes") {
-  const S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   const auto store = open_s3_store(stub.settings("few"));
   store->put_if_absent("first", as_byte_view("x"));  // asks what the server can do
   stub.fail({});
@@ -120,7 +119,7 @@ TEST_CASE("the clock is the server's") {
 }
 
 TEST_CASE("values that another program copied have versions too") {
-  const S3Stub stub;
+  const S3Stub& stub = shared_s3_stub();
   const auto store = open_s3_store(stub.settings("copied"));
   store->put_if_absent("key", as_byte_view("x"));
   // Signed by the store's own client, without the id that its puts leave.

@@ -65,14 +65,20 @@ std::vector<std::pair<std::string, std::string>> S3Stub::environment() const {
           {"AWS_SHARED_CREDENTIALS_FILE", "/dev/null"}};
 }
 
-void S3Stub::fail(const std::vector<OrderedJson>& faults) const {
-  const std::string text = OrderedJson(faults).dump();
+void S3Stub::fail(const std::vector<OrderedJson>& faults) const { control({{"faults", faults}}); }
+
+void S3Stub::set_conditions(std::string_view conditions) const {
+  control({{"faults", OrderedJson::array()}, {"conditions", conditions}});
+}
+
+void S3Stub::control(const OrderedJson& wanted) const {
+  const std::string text = wanted.dump();
   const ByteView bytes = as_byte_view(text);
   PartsBody body(std::span(&bytes, 1));
   HttpClient client({});
   const HttpReply reply =
       client.perform({.method = "POST", .url = endpoint_ + "/_control", .body = &body}, {"x", "x", "x"});
-  if (reply.status != 200) throw Error(ErrorCode::kIo, "s3_stub.py refuses faults: " + reply.problem_text);
+  if (reply.status != 200) throw Error(ErrorCode::kIo, "s3_stub.py refuses: " + reply.problem_text);
 }
 
 OrderedJson S3Stub::told() const {
@@ -85,5 +91,21 @@ OrderedJson S3Stub::told() const {
 std::vector<std::string> S3Stub::requests() const { return told().at("requests"); }
 int S3Stub::connections() const { return told().at("connections"); }
 int S3Stub::open_uploads() const { return told().at("uploads"); }
+
+const S3Stub& shared_s3_stub() {
+  static const S3Stub kStub;
+  kStub.set_conditions("heeded");
+  return kStub;
+}
+
+OrderedJson s3_fault(std::string_view kind, const OrderedJson& more) {
+  OrderedJson fault = {{"kind", kind}, {"count", 1}};
+  fault.update(more);
+  return fault;
+}
+
+OrderedJson s3_status(int status, std::string_view code, int count) {
+  return s3_fault("status", {{"status", status}, {"code", code}, {"count", count}});
+}
 
 }  // namespace vmpack::test

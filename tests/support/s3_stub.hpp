@@ -30,6 +30,8 @@ class S3Stub {
 
   /// Replaces the faults that are waiting, and forgets the requests so far.
   void fail(const std::vector<OrderedJson>& faults) const;
+  /// From now on, as the option --conditions. No faults are waiting then.
+  void set_conditions(std::string_view conditions) const;
   /// "METHOD key?query status" of each request since the last fail().
   [[nodiscard]] std::vector<std::string> requests() const;
   [[nodiscard]] int connections() const;
@@ -38,11 +40,21 @@ class S3Stub {
 
  private:
   [[nodiscard]] OrderedJson told() const;
+  void control(const OrderedJson& wanted) const;
 
   TempDir folder_;
   int process_ = 0;
   std::string endpoint_;
 };
+
+/// One that all tests of a program may use, without faults waiting. Starting one takes longer than most
+/// tests.
+[[nodiscard]] const S3Stub& shared_s3_stub();
+
+/// A fault as s3_stub.py takes it, of one request unless `more` has another "count".
+[[nodiscard]] OrderedJson s3_fault(std::string_view kind, const OrderedJson& more = OrderedJson::object());
+/// An answer with this status and code, to so many requests.
+[[nodiscard]] OrderedJson s3_status(int status, std::string_view code, int count = 1);
 
 /// What the stub knows its users by.
 inline const S3Credentials kStubTester{"tester", "s3cret/of+the=tester", ""};

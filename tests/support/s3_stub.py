@@ -5,7 +5,7 @@
 usage: s3_stub.py --ready-file FILE [options]; the file then holds the endpoint's URL. SIGTERM ends it.
 
 The bucket is "bucket", or "missing" when that is asked for; keys and secrets are in KEYS. Whoever wants a fault sends
-POST /_control with a JSON list of them, each with "kind" and any of "count" (1), "method", "key" (a regular expression),
+POST /_control with {"faults": [...]}, perhaps with "conditions" as the option has it; each has a "kind" and any of "count" (1), "method", "key" (a regular expression),
 "skip" (requests to leave alone first), "status", "code", "retry_after", "seconds". GET /_control tells what has been asked
 of the server: requests, connections, open uploads.
 """
@@ -374,7 +374,9 @@ class Server:
 
     def control(self, request):
         if request.method == "POST":
-            self.faults.add(json.loads(request.body))
+            wanted = json.loads(request.body)
+            self.faults.add(wanted["faults"])
+            self.options.conditions = wanted.get("conditions", self.options.conditions)
             self.requests = []
             return Reply(200)
         uploads = len(self.bucket.uploads)
