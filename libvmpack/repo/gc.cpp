@@ -67,6 +67,7 @@ class Collection {
     delete_due();
     mark();
     delete_due();
+    store_.clean_up();
     count_waiting();
   }
 

@@ -15,6 +15,7 @@
 #include "libvmpack/base/file_descriptor.hpp"
 #include "libvmpack/base/format_text.hpp"
 #include "libvmpack/store/file_below.hpp"
+#include "libvmpack/store/rados/rados_store.hpp"
 #include "libvmpack/store/s3/s3_settings.hpp"
 #include "libvmpack/store/s3/s3_store.hpp"
 #include "libvmpack/store/text.hpp"
@@ -65,15 +66,13 @@ std::unique_ptr<Store> open_store(const std::string& location, bool create) {
   }
   const std::string_view scheme = scheme_of(location);
   if (scheme == kS3Scheme) return open_s3_store(s3_settings(location, process_environment()));
-  if (scheme == "rados://") {
-    throw Error(ErrorCode::kUnsupported,
-                fmt::format("{}: this vmpack cannot open {} stores", printable(location), scheme),
-                "use a folder, or s3://BUCKET/PREFIX");
+  if (scheme == kRadosScheme) {
+    return open_rados_store(parse_rados_location(location, process_environment()("CEPH_ARGS").value_or("")));
   }
   if (!scheme.empty() && scheme != kFileScheme) {
     throw Error(ErrorCode::kInvalid,
                 fmt::format("{}: there is no kind of store called {}", printable(location), scheme),
-                "name a path, or a URL with file:// or s3://");
+                "name a path, or a URL with file://, s3:// or rados://");
   }
   std::string path = scheme.empty() ? location : path_of_url(location);
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();

@@ -87,6 +87,10 @@ class Store {
   /// No error when the key is not there.
   virtual void remove(std::string_view key) = 0;
 
+  /// Removes what killed writers left and nobody can see, where that is no part of writing. It may read all
+  /// of the store: for gc.
+  virtual void clean_up() {}
+
   /// The store's clock, seconds since 1970.
   virtual std::int64_t now() = 0;
 
@@ -100,10 +104,10 @@ class Store {
 /// A folder of the local file system, which must exist.
 [[nodiscard]] std::unique_ptr<Store> open_directory_store(const std::string& path);
 
-/// Opens what a user names: a path, a file:// URL, or s3://BUCKET/PREFIX (docs/s3.md; s3/s3_settings.hpp says
-/// which variables and files count); rados:// is refused by name until it exists. kNotFound when the folder
-/// is not there. `create` makes it (and its parents); buckets are never made. Nothing is asked of a server
-/// before the first use.
+/// Opens what a user names: a path, a file:// URL, s3://BUCKET/PREFIX (docs/s3.md; s3/s3_settings.hpp says
+/// which variables and files count), or rados://POOL/PREFIX (docs/rados.md). kNotFound when the folder or
+/// pool is not there. `create` makes a folder (and its parents); buckets and pools are never made. Nothing is
+/// asked of an S3 server before the first use.
 [[nodiscard]] std::unique_ptr<Store> open_store(const std::string& location, bool create = false);
 
 }  // namespace vmpack

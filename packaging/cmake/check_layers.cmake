@@ -28,6 +28,7 @@ set(third_party
   "libnbd\\.h|libvmpack/source"
   "curl/.*|libvmpack/store"
   "expat\\.h|libvmpack/source,libvmpack/store"
+  "rados/.*|libvmpack/store"
   "guestfs\\.h|libvmpack/inspect"
   "ext2fs/.*|libvmpack/inspect"
   "blkid/.*|libvmpack/inspect"

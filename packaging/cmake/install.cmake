@@ -5,11 +5,12 @@ include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vmpack)
 
-# json.hpp, flatbuffer.hpp and curl_library.hpp wrap libraries that only our own sources may see; helper/ and walker/ belong to programs.
+# json.hpp, flatbuffer.hpp, curl_library.hpp and rados/ wrap libraries that only our own sources may see; helper/ and walker/
+# belong to programs.
 install(DIRECTORY libvmpack/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libvmpack COMPONENT development
         FILES_MATCHING PATTERN "*.hpp" PATTERN "helper" EXCLUDE PATTERN "walker" EXCLUDE
         PATTERN "base/json.hpp" EXCLUDE PATTERN "base/flatbuffer.hpp" EXCLUDE
-        PATTERN "s3/curl_library.hpp" EXCLUDE)
+        PATTERN "s3/curl_library.hpp" EXCLUDE PATTERN "rados" EXCLUDE)
 
 # An export for each wing: who only uses vmpack::core need not have what vmpack::ingest links.
 foreach(library core ingest)
