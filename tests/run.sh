@@ -55,7 +55,9 @@ run_preset() {
 if [[ $install == yes ]]; then
   # shellcheck source=packaging/debian-packages.sh
   source packaging/debian-packages.sh
-  ensure_packages build runtime test samples
+  groups=(build runtime test samples)
+  [[ $fast == yes ]] || groups+=(cluster)
+  ensure_packages "${groups[@]}"
 fi
 mkdir -p build
 rm -f build/test-summary.txt
