@@ -14,7 +14,7 @@
 namespace vmpack::test {
 namespace {
 
-constexpr std::chrono::seconds kStartTimeMax{20};
+constexpr std::chrono::seconds kStartTimeMax{120};
 
 }  // namespace
 
@@ -48,8 +48,6 @@ S3Settings S3Stub::settings(std::string_view prefix) const {
   settings.endpoint = endpoint_;
   settings.region = "stub-region-1";
   settings.credentials = [] { return kStubTester; };
-  settings.http.connect_time_max = std::chrono::seconds(5);
-  settings.http.stall_time_max = std::chrono::seconds(1);
   settings.retry.attempts_max = 4;
   settings.retry.first_wait_max = std::chrono::milliseconds(2);
   settings.retry.wait_max = std::chrono::milliseconds(20);

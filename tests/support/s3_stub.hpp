@@ -23,7 +23,7 @@ class S3Stub {
   /// "http://localhost:PORT".
   [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
 
-  /// For a store below `prefix`: waits little, and gives up soon.
+  /// For a store below `prefix`: waits little before it tries again, and gives up soon.
   [[nodiscard]] S3Settings settings(std::string_view prefix) const;
   /// The variables that a program needs to reach it.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> environment() const;

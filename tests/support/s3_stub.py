@@ -550,7 +550,7 @@ def main():
     parser.add_argument("--ready-file", required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--conditions", choices=("heeded", "bare", "single", "ignored", "refused"), default="heeded",
-                        help="of puts: heeded, heeded for single requests alone, ignored, or refused")
+                        help="of puts: heeded; with tags that have no quotes; for single requests alone; ignored; refused")
     parser.add_argument("--page", type=int, default=1000, help="keys in a page of a list")
     parser.add_argument("--part-min", type=int, default=0, help="bytes that all parts but the last must have")
     parser.add_argument("--quota", type=int, default=0, help="bytes that fit; 0: no limit")
