@@ -8,6 +8,7 @@
 
 #include "libvmpack/base/format_text.hpp"
 #include "libvmpack/pack/pack.hpp"
+#include "libvmpack/repo/index_cache.hpp"
 #include "libvmpack/repo/verify.hpp"
 #include "tools/cli.hpp"
 #include "tools/table.hpp"
@@ -29,6 +30,9 @@ struct Statistics {
   std::uint64_t packs = 0;
   std::uint64_t frames = 0;
   std::uint64_t repository_bytes = 0;  // of all files
+  std::uint64_t index_files = 0;
+  std::uint64_t index_bytes = 0;
+  std::uint64_t index_cache_bytes = 0;  // of copies on this machine
   std::array<StoredClass, kObjectClassCount> classes{};
 };
 
@@ -42,7 +46,13 @@ Statistics gather(const Repository& repository) {
     statistics.image_bytes += manifest.image_bytes;
     statistics.data_bytes += manifest.data_bytes;
   }
-  store.list("", [&](const std::string&, std::uint64_t bytes) { statistics.repository_bytes += bytes; });
+  store.list("", [&](const std::string& key, std::uint64_t bytes) {
+    statistics.repository_bytes += bytes;
+    if (!key.starts_with("index/")) return;
+    ++statistics.index_files;
+    statistics.index_bytes += bytes;
+  });
+  statistics.index_cache_bytes = cached_index_bytes(index_cache_folder(repository.id()));
   for (const PackDigest& pack : list_packs(store)) {
     ++statistics.packs;
     for (const PackFrame& frame : read_pack_tables(store, pack).frames) {
@@ -71,6 +81,9 @@ void print_json(const Statistics& statistics, std::ostream& out) {
                     {"packs", statistics.packs},
                     {"frames", statistics.frames},
                     {"repository_bytes", statistics.repository_bytes},
+                    {"index_files", statistics.index_files},
+                    {"index_bytes", statistics.index_bytes},
+                    {"index_cache_bytes", statistics.index_cache_bytes},
                     {"classes", std::move(classes)}})
       << '\n';
 }
@@ -86,6 +99,11 @@ void print_text(const Statistics& statistics, std::ostream& out) {
   out << fmt::format("stored in {} ({:.1f} times less): {} packs, {} frames\n",
                      format_bytes(statistics.repository_bytes), ratio, format_count(statistics.packs),
                      format_count(statistics.frames));
+  out << fmt::format("object index of {} in {} files", format_bytes(statistics.index_bytes),
+                     format_count(statistics.index_files));
+  if (statistics.index_cache_bytes > 0)
+    out << fmt::format(", {} of it copied to this machine", format_bytes(statistics.index_cache_bytes));
+  out << '\n';
   std::vector<std::vector<std::string>> rows = {{"  class", "objects", "raw", "stored"}};
   for (std::size_t i = 0; i < kObjectClassCount; ++i) {
     const StoredClass& stored = statistics.classes[i];

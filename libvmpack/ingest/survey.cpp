@@ -25,7 +25,7 @@ void add(ClassStatistics& to, const ClassStatistics& more) { add(to, more.object
 class Surveyor {
  public:
   Surveyor(const Layout& layout, const Repository* repository) {
-    if (repository != nullptr) index_ = ObjectIndex::open(repository->store());
+    if (repository != nullptr) index_ = ObjectIndex::open(*repository);
     survey_.cell_bytes = std::bit_ceil(std::max(divide_up(layout.image_bytes, kSurveyCellsMax), kBlockBytes));
     survey_.cells.resize(divide_up(layout.image_bytes, survey_.cell_bytes));
     for (const Volume& volume : layout.volumes) survey_.files.emplace_back(volume.files.size());

@@ -3,10 +3,11 @@
 
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
+
+#include "libvmpack/base/cache_folder.hpp"
 
 namespace vmpack {
 namespace {
@@ -18,15 +19,7 @@ std::string boot_id() {
   return id;
 }
 
-std::filesystem::path verdict_path() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && *cache != '\0') return std::filesystem::path(cache) / "vmpack" / "kvm-broken";
-  const char* home = std::getenv("HOME");
-  if (::geteuid() != 0 && home != nullptr) {
-    return std::filesystem::path(home) / ".cache" / "vmpack" / "kvm-broken";
-  }
-  return "/var/cache/vmpack/kvm-broken";
-}
+std::filesystem::path verdict_path() { return std::filesystem::path(cache_folder()) / "kvm-broken"; }
 
 }  // namespace
 

@@ -7,14 +7,18 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <optional>
 
+#include "libvmpack/base/cache_folder.hpp"
 #include "libvmpack/base/digest.hpp"
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/file_descriptor.hpp"
 #include "libvmpack/base/limits.hpp"
+#include "libvmpack/base/temp_folder.hpp"
 #include "libvmpack/repo/object_index_file.hpp"
+#include "libvmpack/store/key.hpp"
 
 namespace vmpack {
 namespace {
@@ -22,12 +26,9 @@ namespace {
 constexpr std::string_view kIndexPrefix = "index/";
 constexpr std::uint64_t kFetchBytes = 4 * kMiB;
 
-std::uint64_t stored_bytes(Store& store, const std::string& key) {
-  const auto stat = store.stat(key);
-  if (!stat) throw Error(ErrorCode::kNotFound, fmt::format("{} is missing", key));
-  if (stat->bytes > limits::kIndexFileBytesMax)
+void check_size(const std::string& key, std::uint64_t bytes) {
+  if (bytes > limits::kIndexFileBytesMax)
     throw Error(ErrorCode::kLimit, fmt::format("{} is over the limit", key));
-  return stat->bytes;
 }
 
 /// Reads a value piece by piece; throws kDamaged at its end unless its name is its SHA-256.
@@ -54,11 +55,9 @@ MappedFile map_path(const std::string& path, std::uint64_t bytes) {
   return {FileDescriptor::open(path, O_RDONLY), bytes, path};
 }
 
-/// A file without a name. Not in /tmp, which is memory on many systems.
+/// A file without a name.
 FileDescriptor unnamed_file() {
-  const char* chosen = std::getenv("TMPDIR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
-  std::string path =
-      fmt::format("{}/vmpack-index-XXXXXX", chosen != nullptr && *chosen == '/' ? chosen : "/var/tmp");
+  std::string path = fmt::format("{}/vmpack-index-XXXXXX", temp_folder());
   FileDescriptor file(::mkostemp(path.data(), O_CLOEXEC));
   if (!file) throw system_error(errno, "cannot make", path);
   ::unlink(path.c_str());
@@ -68,7 +67,10 @@ FileDescriptor unnamed_file() {
 }  // namespace
 
 MappedFile map_index_file(Store& store, const std::string& key) {
-  const std::uint64_t bytes = stored_bytes(store, key);
+  const auto stat = store.stat(key);
+  if (!stat) throw Error(ErrorCode::kNotFound, fmt::format("{} is missing", key));
+  const std::uint64_t bytes = stat->bytes;
+  check_size(key, bytes);
   const std::string path = store.local_path(key);
   if (!path.empty()) return map_path(path, bytes);
   const FileDescriptor copy = unnamed_file();
@@ -80,10 +82,27 @@ MappedFile map_index_file(Store& store, const std::string& key) {
   return {copy, bytes, key};
 }
 
+std::string index_cache_folder(std::string_view repository_id) {
+  const char* chosen = std::getenv("VMPACK_INDEX_CACHE");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  if (chosen != nullptr && std::string_view(chosen) == "off") return {};
+  // The id comes from the repository, and becomes the name of a folder.
+  const std::string name =
+      is_key_part(repository_id) ? std::string(repository_id) : sha256(as_byte_view(repository_id)).hex();
+  return fmt::format("{}/{}", chosen != nullptr && *chosen != '\0' ? chosen : cache_folder(), name);
+}
+
+std::uint64_t cached_index_bytes(const std::string& folder) {
+  if (!std::filesystem::is_directory(folder)) return 0;
+  std::uint64_t sum = 0;
+  open_directory_store(folder)->list(kIndexPrefix,
+                                     [&](const std::string&, std::uint64_t bytes) { sum += bytes; });
+  return sum;
+}
+
 IndexCache::IndexCache(const std::string& folder) : copies_(open_store(folder, /*create=*/true)) {}
 
-MappedFile IndexCache::map(Store& store, const std::string& key) {
-  const std::uint64_t bytes = stored_bytes(store, key);
+MappedFile IndexCache::map(Store& store, const std::string& key, std::uint64_t bytes) {
+  check_size(key, bytes);
   const auto copy = copies_->stat(key);
   if (copy && copy->bytes != bytes) copies_->remove(key);
   if (!copy || copy->bytes != bytes) {
@@ -100,12 +119,6 @@ void IndexCache::keep_only(std::span<const std::string> keys) {
   for (const std::string& key : list_index_files(*copies_)) {
     if (!std::ranges::binary_search(keys, key)) copies_->remove(key);
   }
-}
-
-std::uint64_t IndexCache::bytes() const {
-  std::uint64_t sum = 0;
-  copies_->list(kIndexPrefix, [&](const std::string&, std::uint64_t bytes) { sum += bytes; });
-  return sum;
 }
 
 }  // namespace vmpack

@@ -21,29 +21,44 @@ constexpr int kListRaces = 8;
 constexpr std::uint64_t kBodyBytesKeptMax = 64 * kMiB;
 constexpr std::uint32_t kLookupsKeptMax = 1024;
 
+/// nullptr where the folder cannot be made.
+std::unique_ptr<IndexCache> open_cache(const std::string& folder) {
+  try {
+    return std::make_unique<IndexCache>(folder);
+  } catch (const Error&) {
+    return nullptr;
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<ObjectIndex> ObjectIndex::open(Store& store, PackSet excluded,
                                                const std::string& cache_folder) {
   std::unique_ptr<ObjectIndex> index(new ObjectIndex(store, std::move(excluded)));
   if (!cache_folder.empty() && store.local_path("index").empty()) {
-    index->cache_ = std::make_unique<IndexCache>(cache_folder);
+    index->cache_ = open_cache(cache_folder);
   }
   index->refresh();
+  if (index->cache_) index->drop_old_copies();
   return index;
 }
 
+std::unique_ptr<ObjectIndex> ObjectIndex::open(const Repository& repository, PackSet excluded) {
+  return open(repository.store(), std::move(excluded), index_cache_folder(repository.id()));
+}
+
 void ObjectIndex::refresh() {
-  std::vector<std::string> keys;
+  std::vector<File> files;
   int races = 0;
   do {
     if (++races > kListRaces) {
       throw Error(ErrorCode::kIo, fmt::format("{}: index files keep being removed", store_.location()),
                   "try again");
     }
-    keys = list_index_files(store_);
-  } while (!open_files(keys));
-  if (cache_) cache_->keep_only(keys);
+    files.clear();
+    store_.list("index/",
+                [&](const std::string& key, std::uint64_t bytes) { files.push_back({key, bytes, nullptr}); });
+  } while (!take_over(std::move(files)));
   filters_.clear();
   body_bytes_ = 0;
   for (const File& entry : files_) {
@@ -52,19 +67,23 @@ void ObjectIndex::refresh() {
   }
 }
 
-bool ObjectIndex::open_files(std::span<const std::string> keys) {
-  std::vector<File> files;
-  files.reserve(keys.size());
-  for (const std::string& key : keys) {
-    const auto known = std::ranges::lower_bound(files_, key, {}, &File::key);
-    const bool is_known = known != files_.end() && known->key == key;
-    files.push_back({key, is_known ? std::move(known->file) : nullptr});
+void ObjectIndex::drop_old_copies() const {
+  std::vector<std::string> keys;
+  keys.reserve(files_.size());
+  for (const File& entry : files_) keys.push_back(entry.key);
+  cache_->keep_only(keys);
+}
+
+bool ObjectIndex::take_over(std::vector<File> files) {
+  for (File& entry : files) {
+    const auto known = std::ranges::lower_bound(files_, entry.key, {}, &File::key);
+    if (known != files_.end() && known->key == entry.key) entry.file = std::move(known->file);
   }
   std::atomic<bool> all_there = true;
   parallel_for(files.size(), kFetchThreads, [&](std::size_t i) {
     if (files[i].file) return;
     try {
-      files[i].file = open_file(files[i].key);
+      files[i].file = open_file(files[i]);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kNotFound) throw;
       all_there = false;
@@ -75,15 +94,16 @@ bool ObjectIndex::open_files(std::span<const std::string> keys) {
   return all_there;
 }
 
-std::unique_ptr<ObjectIndexFile> ObjectIndex::open_file(const std::string& key) const {
+std::unique_ptr<ObjectIndexFile> ObjectIndex::open_file(const File& entry) const {
+  const auto& [key, bytes, file] = entry;
   if (!cache_) return ObjectIndexFile::open(store_, key);
   try {
-    return ObjectIndexFile::open(cache_->map(store_, key), key);
+    return ObjectIndexFile::open(cache_->map(store_, key, bytes), key);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kDamaged) throw;
   }
   cache_->drop(key);
-  return ObjectIndexFile::open(cache_->map(store_, key), key);
+  return ObjectIndexFile::open(cache_->map(store_, key, bytes), key);
 }
 
 bool ObjectIndex::is_excluded(const ObjectLocation& location) const {

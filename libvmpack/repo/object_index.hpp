@@ -16,6 +16,7 @@
 #include "libvmpack/repo/index_cache.hpp"
 #include "libvmpack/repo/object_index_file.hpp"
 #include "libvmpack/repo/object_index_writer.hpp"
+#include "libvmpack/repo/repository.hpp"
 #include "libvmpack/store/store.hpp"
 
 namespace vmpack {
@@ -31,6 +32,9 @@ class ObjectIndex {
   static std::unique_ptr<ObjectIndex> open(Store& store, PackSet excluded = {},
                                            const std::string& cache_folder = {});
 
+  /// The same with the cache that belongs to the repository; without one where it cannot be written.
+  static std::unique_ptr<ObjectIndex> open(const Repository& repository, PackSet excluded = {});
+
   [[nodiscard]] std::optional<ObjectLocation> find(const ObjectDigest& object) const;
   [[nodiscard]] std::uint64_t object_count() const;
   [[nodiscard]] std::size_t file_count() const { return files_.size(); }
@@ -41,14 +45,17 @@ class ObjectIndex {
  private:
   struct File {
     std::string key;
+    std::uint64_t bytes = 0;
     std::unique_ptr<ObjectIndexFile> file;
   };
   ObjectIndex(Store& store, PackSet excluded) : store_(store), excluded_(std::move(excluded)) {}
   [[nodiscard]] bool is_excluded(const ObjectLocation& location) const;
   void bound_memory() const;
-  [[nodiscard]] std::unique_ptr<ObjectIndexFile> open_file(const std::string& key) const;
-  /// False when one of `keys` is no longer there.
-  bool open_files(std::span<const std::string> keys);
+  void drop_old_copies() const;
+  /// Opens those of `files` that are not open here, and takes them all over. False when one is no longer
+  /// there.
+  bool take_over(std::vector<File> files);
+  [[nodiscard]] std::unique_ptr<ObjectIndexFile> open_file(const File& entry) const;
 
   Store& store_;
   PackSet excluded_;
