@@ -45,9 +45,10 @@ class Child {
         options_(options),
         progress_(progress),
         session_(repository_),
-        index_(ObjectIndex::open(repository_.store(), session_.condemned_packs())),
+        index_(ObjectIndex::open(repository_, session_.condemned_packs())),
         older_(parent.repository, parent.snapshot, parent.cache, layout),
-        packer_(repository_, *index_, &older_, options.level) {}
+        claims_(repository_.store(), session_.lease_id()),
+        packer_(repository_, *index_, &older_, options.level, &claims_) {}
 
   /// `readable`: what of the source may be read.
   void pack(const Difference& difference, std::span<const ByteRange> readable) {
@@ -80,6 +81,7 @@ class Child {
     const std::string text = to_json(manifest());
     result_.ingest.snapshot = SnapshotDigest(sha256(as_byte_view(text)));
     add_to_places(repository_, result_.ingest.snapshot, manifest(), packer_.places());
+    require_stored(store, packer_.relied_on());
     store.put_if_absent(manifest_key(result_.ingest.snapshot), as_byte_view(text));
     session_.commit(name, result_.ingest.snapshot, options_.force);
     result_.ingest.added = packer_.statistics();
@@ -111,6 +113,7 @@ class Child {
   WriterSession session_;
   std::unique_ptr<ObjectIndex> index_;
   OlderSnapshot older_;
+  WriterClaims claims_;
   Packer packer_;
   ChildResult result_;
 };

@@ -7,9 +7,15 @@
 #include <unordered_set>
 
 #include "libvmpack/base/error.hpp"
+#include "libvmpack/base/parallel.hpp"
 #include "libvmpack/repo/frame_walk.hpp"
 
 namespace vmpack {
+namespace {
+
+constexpr unsigned kStatThreads = 8;
+
+}  // namespace
 
 void require_free_name(const Repository& repository, const ReferenceName& name, bool may_move) {
   if (may_move || !repository.find(name)) return;
@@ -41,6 +47,20 @@ FileTableDigest put_file_table_root(Store& store, const FileTableRoot& root) {
   const FileTableDigest digest(sha256(bytes));
   store.put_if_absent(file_table_key(digest), bytes);
   return digest;
+}
+
+void require_stored(Store& store, std::span<const ReliedPack> packs) {
+  parallel_for(packs.size(), kStatThreads, [&](std::size_t i) {
+    const std::string key = pack_key(packs[i].pack);
+    const auto stat = store.stat(key);
+    if (stat && stat->bytes >= packs[i].bytes_min) return;
+    throw Error(
+        ErrorCode::kIo,
+        fmt::format("{}/{}, which the object index names, is {}", store.location(), key,
+                    stat ? "shorter than it says" : "gone"),
+        "nothing was committed: run the command again, and if that ends in the same way, 'vmpack repair' "
+        "takes the pack out of the index");
+  });
 }
 
 namespace {

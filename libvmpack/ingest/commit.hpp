@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The small files that make packed bytes a snapshot. In this order: packs and their index (Packer::finish()),
-// roots, places, manifest, reference.
+// roots, places, a look at what was found stored, manifest, reference.
 #pragma once
 
 #include <span>
@@ -27,6 +27,10 @@ void require_free_name(const Repository& repository, const ReferenceName& name, 
 // Both are durable on return.
 MapDigest put_map_root(Store& store, const MapRoot& root);
 FileTableDigest put_file_table_root(Store& store, const FileTableRoot& root);
+
+/// Makes sure that packs which were found stored still are, whatever happened since. Otherwise kIo. Last
+/// before the manifest.
+void require_stored(Store& store, std::span<const ReliedPack> packs);
 
 /// Writes the places of a snapshot that needs `places` alone. A file that has all of them stays: gc may have
 /// moved frames since this ingest found them.

@@ -119,13 +119,14 @@ std::uint64_t record_files(const ParentSnapshot& parent, const ChildResult& chil
            [&](const Window& window) { contents.add(window); });
 
   const WriterSession session(repository);
-  const auto index = ObjectIndex::open(repository.store(), session.condemned_packs());
+  const auto index = ObjectIndex::open(repository, session.condemned_packs());
   Packer packer(repository, *index, nullptr, level);
   const FileTableRoot root = build_file_table_pages(contents.take_records(), packer);
   if (root.file_count == 0) return 0;
   packer.finish();
   const FileTableDigest table = put_file_table_root(repository.store(), root);
   add_to_places(repository, snapshot, child.ingest.manifest, packer.places());
+  require_stored(repository.store(), packer.relied_on());
   put_file_table_note(repository, snapshot, table);
   session.confirm(keys_under(repository, snapshot));
   return root.file_count;

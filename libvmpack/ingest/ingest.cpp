@@ -64,9 +64,10 @@ class Ingest {
         options_(options),
         progress_(progress),
         session_(repository_),
-        index_(ObjectIndex::open(repository_.store(), session_.condemned_packs())),
+        index_(ObjectIndex::open(repository_, session_.condemned_packs())),
         older_(repository, name, layout_),
-        packer_(repository_, *index_, &older_, options.level),
+        claims_(repository_.store(), session_.lease_id()),
+        packer_(repository_, *index_, &older_, options.level, &claims_),
         contents_(layout_) {}
 
   IngestResult run(const ReferenceName& name, ApplianceSession* appliance) {
@@ -142,6 +143,7 @@ class Ingest {
     const std::string text = to_json(manifest);
     result_.snapshot = SnapshotDigest(sha256(as_byte_view(text)));
     put_places(store, result_.snapshot, packer_.places());
+    require_stored(store, packer_.relied_on());
     store.put_if_absent(manifest_key(result_.snapshot), as_byte_view(text));
     session_.commit(name, result_.snapshot, options_.force);
   }
@@ -154,6 +156,7 @@ class Ingest {
   WriterSession session_;
   std::unique_ptr<ObjectIndex> index_;
   OlderSnapshot older_;
+  WriterClaims claims_;
   Packer packer_;
   FileContents contents_;
   IngestResult result_;

@@ -4,10 +4,13 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <map>
+#include <thread>
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/limits.hpp"
 #include "libvmpack/partition/policy.hpp"
+#include "libvmpack/repo/object_index_merge.hpp"
 
 namespace vmpack {
 namespace {
@@ -21,6 +24,11 @@ constexpr int kNodeLevelMin = 6;
 /// A delta frame must take at most this many hundredths of what the same frame takes on its own, or it is not
 /// worth the reads of its bases.
 constexpr std::size_t kDeltaPercentMax = 85;
+/// While others are at work a pack is finished when it has been open for this long.
+constexpr std::chrono::seconds kPackOpenMax{5};
+/// Others are waited for until nothing of what they claim was stored for this long.
+constexpr std::chrono::seconds kPatience{60};
+constexpr std::chrono::milliseconds kAskPause{200};
 
 /// Adds what is missing to `frames`, unless that makes too many.
 bool join(std::vector<FrameDigest>& frames, std::span<const FrameDigest> more) {
@@ -35,8 +43,9 @@ bool join(std::vector<FrameDigest>& frames, std::span<const FrameDigest> more) {
 
 }  // namespace
 
-Packer::Packer(const Repository& repository, const ObjectIndex& index, OlderSnapshot* older, int level)
-    : repository_(repository), index_(index), older_(older), level_(level) {}
+Packer::Packer(const Repository& repository, ObjectIndex& index, OlderSnapshot* older, int level,
+               WriterClaims* claims)
+    : repository_(repository), index_(index), older_(older), level_(level), claims_(claims) {}
 
 std::optional<Packer::Spot> Packer::find_stored(const ObjectDigest& digest) {
   if (const auto found = spots_.find(digest); found != spots_.end()) return found->second;
@@ -61,14 +70,58 @@ void Packer::add_segments(const Window& window, const CutObject& object, Spot sp
   });
 }
 
-/// New objects of the window, equal ones once, in the order in which they meet in frames.
-std::vector<Packer::FreshObject> Packer::find_fresh(const Window& window,
-                                                    std::span<const std::uint64_t> order) {
-  std::vector<FreshObject> fresh;
+/// Which objects are not stored, and which parts are left to others; tells those what is not left to them.
+Packer::Lookup Packer::look_up(const Window& window, bool may_put_off) {
+  const std::uint64_t number = windows_planned_++;
+  const bool others = claims_ != nullptr && claims_->look();
+  others_at_work_ = others;
+  if (others) {
+    claims_->take_back(windows_published_);
+    index_.refresh();  // after the claims: they are taken back when the index has what they were for
+  }
+  Lookup lookup{{}, std::vector<bool>(window.parts.size())};
   for (std::uint32_t i = 0; i < window.objects.size(); ++i) {
     const CutObject& object = window.objects[i];
     if (object.zero || find_stored(object.digest)) continue;
-    spots_.emplace(object.digest, Spot{});  // its spot is set when it has a frame
+    lookup.unstored.push_back(i);
+    if (others && may_put_off && claims_->is_claimed(object.digest)) lookup.put_off[object.part] = true;
+  }
+  if (claims_ == nullptr) return lookup;
+  std::vector<ObjectDigest> ours;
+  for (const std::uint32_t i : lookup.unstored) {
+    if (!lookup.put_off[window.objects[i].part]) ours.push_back(window.objects[i].digest);
+  }
+  claims_->claim(number, ours);
+  if (!others || !may_put_off) return lookup;
+  // Somebody may have claimed the same at the same moment: one of the two gives way.
+  claims_->look();
+  for (const std::uint32_t i : lookup.unstored) {
+    const CutObject& object = window.objects[i];
+    if (claims_->is_claimed_before_ours(object.digest)) lookup.put_off[object.part] = true;
+  }
+  put_off(window, lookup);
+  return lookup;
+}
+
+void Packer::put_off(const Window& window, const Lookup& lookup) {
+  for (std::size_t part = 0; part < window.parts.size(); ++part) {
+    if (lookup.put_off[part]) put_off_.push_back(window.parts[part]);
+  }
+  for (const std::uint32_t i : lookup.unstored) {
+    if (lookup.put_off[window.objects[i].part]) awaited_.push_back(window.objects[i].digest);
+  }
+}
+
+/// New objects of the window, equal ones once, in the order in which they meet in frames.
+std::vector<Packer::FreshObject> Packer::find_fresh(const Window& window,
+                                                    std::span<const std::uint64_t> order,
+                                                    const Lookup& lookup) {
+  std::vector<FreshObject> fresh;
+  for (const std::uint32_t i : lookup.unstored) {
+    const CutObject& object = window.objects[i];
+    if (lookup.put_off[object.part]) continue;
+    // Its spot is set when it has a frame.
+    if (!spots_.emplace(object.digest, Spot{}).second) continue;
     fresh.push_back({i, order[object.part], {}});
     if (older_ != nullptr && !object.slack) {
       fresh.back().older = older_->frames_of(window.parts[object.part], object.part_offset, object.bytes);
@@ -154,14 +207,17 @@ void Packer::add_frames(const Window& window, std::span<const FreshObject> fresh
   }
 }
 
-std::vector<FramePlan> Packer::plan(const Window& window, std::span<const std::uint64_t> order) {
-  std::vector<FreshObject> fresh = find_fresh(window, order);
+std::vector<FramePlan> Packer::plan(const Window& window, std::span<const std::uint64_t> order,
+                                    bool may_put_off) {
+  const Lookup lookup = look_up(window, may_put_off);
+  std::vector<FreshObject> fresh = find_fresh(window, order, lookup);
   std::vector<FramePlan> frames;
   add_delta_frames(window, fresh, frames);
   add_frames(window, fresh, frames);
 
   for (std::size_t i = 0; i < window.objects.size(); ++i) {
     const CutObject& object = window.objects[i];
+    if (lookup.put_off[object.part]) continue;
     const bool overridden = i + 1 < window.objects.size() && window.objects[i + 1].slack;
     if (!overridden) {
       if (!object.zero) add_segments(window, object, spots_.at(object.digest));
@@ -202,6 +258,52 @@ void Packer::encode(const Window& window, std::vector<FramePlan>& frames) const 
 
 void Packer::store(std::vector<FramePlan> frames) {
   for (FramePlan& frame : frames) add_to_pack(std::move(frame));
+  ++windows_stored_;
+  if (others_at_work_) share_with_others();
+}
+
+/// What others wait for must not lie in an unfinished pack for long.
+void Packer::share_with_others() {
+  if (pack_ != nullptr && std::chrono::steady_clock::now() - pack_begun_ > kPackOpenMax) finish_pack();
+  if (finished_.valid() && finished_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
+    wait_for_pack();
+  }
+  publish();
+}
+
+/// Writes an index of what is in finished packs and in no index yet.
+void Packer::publish() {
+  if (!new_index_.empty()) {
+    published_.push_back(index_key(new_index_.write(repository_.store())));
+    new_index_ = {};
+  }
+  windows_published_ = windows_finished_;
+}
+
+std::vector<Part> Packer::take_put_off() {
+  wait_for_others();
+  return std::exchange(put_off_, {});
+}
+
+void Packer::wait_for_others() {
+  if (pack_ != nullptr) finish_pack();
+  wait_for_pack();
+  publish();
+  using Clock = std::chrono::steady_clock;
+  auto give_up = Clock::now() + kPatience;
+  while (true) {
+    const bool others = claims_->look();
+    claims_->take_back(windows_published_);
+    index_.refresh();
+    const std::size_t stored =
+        std::erase_if(awaited_, [&](const ObjectDigest& object) { return index_.find(object).has_value(); });
+    if (stored > 0) give_up = Clock::now() + kPatience;
+    const bool claimed = std::ranges::any_of(
+        awaited_, [&](const ObjectDigest& object) { return claims_->is_claimed(object); });
+    if (!others || !claimed || Clock::now() > give_up) break;
+    std::this_thread::sleep_for(kAskPause);
+  }
+  awaited_.clear();
 }
 
 void Packer::add_to_pack(FramePlan frame) {
@@ -214,7 +316,10 @@ void Packer::add_to_pack(FramePlan frame) {
   ++statistics_.frames_new;
   statistics_.stored_bytes += stored_bytes;
   statistics_.stored_by_class[static_cast<std::size_t>(frame.object_class)] += stored_bytes;
-  if (pack_ == nullptr) pack_ = std::make_unique<PackBuilder>(repository_.store());
+  if (pack_ == nullptr) {
+    pack_ = std::make_unique<PackBuilder>(repository_.store());
+    pack_begun_ = std::chrono::steady_clock::now();
+  }
   const std::uint64_t offset = pack_->add(std::move(frame.encoded), frame.records);
   pending_.push_back({made_.size() - 1, offset, stored_bytes, std::move(frame.records)});
   if (pack_->bytes() >= repository_.parameters().pack_bytes_target) finish_pack();
@@ -223,10 +328,11 @@ void Packer::add_to_pack(FramePlan frame) {
 /// Making a pack durable takes a while: the next one is built meanwhile.
 void Packer::finish_pack() {
   wait_for_pack();
-  finished_ =
-      std::async(std::launch::async, [pack = std::move(pack_), frames = std::move(pending_)]() mutable {
-        return FinishedPack{pack->finish(), std::move(frames)};
-      });
+  finished_ = std::async(std::launch::async, [pack = std::move(pack_), frames = std::move(pending_),
+                                              windows = windows_stored_]() mutable {
+    const PackDigest digest = pack->finish();
+    return FinishedPack{digest, pack->is_own(), windows, std::move(frames)};
+  });
   pending_.clear();
 }
 
@@ -234,6 +340,8 @@ void Packer::wait_for_pack() {
   if (!finished_.valid()) return;
   const FinishedPack finished = finished_.get();
   ++statistics_.packs_new;
+  if (finished.is_own) own_packs_.insert(finished.digest);
+  windows_finished_ = finished.windows;
   new_index_.add_pack(finished.digest);
   for (const PendingFrame& frame : finished.frames) {
     Frame& made = made_[frame.made].frame;
@@ -264,7 +372,30 @@ FrameDigest Packer::store_single(ObjectClass object_class, Bytes bytes) {
 void Packer::finish() {
   if (pack_ != nullptr) finish_pack();
   wait_for_pack();
-  if (!new_index_.empty()) new_index_.write(repository_.store());
+  if (published_.empty()) {
+    if (!new_index_.empty()) new_index_.write(repository_.store());
+    return;
+  }
+  publish();
+  unite_published();
+}
+
+/// One index file in the place of those that were written for others to see early.
+void Packer::unite_published() {
+  Store& store = repository_.store();
+  const auto stays = [](const FrameDigest&, const FrameLocation& location) {
+    return std::optional(location);
+  };
+  try {
+    const std::vector<Digest> united = merge_index_files(store, published_, stays);
+    for (const std::string& key : published_) {
+      if (std::ranges::find(united, key, index_key) == united.end()) store.remove(key);
+    }
+  } catch (const Error& error) {
+    // gc has united some of them with others already: then the rest may stay as they are.
+    if (error.code() != ErrorCode::kNotFound) throw;
+  }
+  published_.clear();
 }
 
 std::vector<MapSegment> Packer::take_segments() {
@@ -293,6 +424,20 @@ std::vector<FramePlace> Packer::places() const {
   std::ranges::for_each(frames_, add_bases);
   std::ranges::for_each(made_, add_bases, &MadeFrame::frame);
   return places;
+}
+
+std::vector<ReliedPack> Packer::relied_on() const {
+  std::map<PackDigest, std::uint64_t> ends;
+  for (const FramePlace& place : places()) {
+    const FrameLocation& location = place.location;
+    if (own_packs_.contains(location.pack)) continue;
+    std::uint64_t& end = ends[location.pack];
+    end = std::max(end, location.offset + location.stored_bytes);
+  }
+  std::vector<ReliedPack> packs;
+  packs.reserve(ends.size());
+  for (const auto& [pack, end] : ends) packs.push_back({pack, end});
+  return packs;
 }
 
 }  // namespace vmpack

@@ -4,11 +4,14 @@
 #pragma once
 
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <future>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -18,6 +21,7 @@
 #include "libvmpack/pack/pack.hpp"
 #include "libvmpack/repo/object_index.hpp"
 #include "libvmpack/repo/repository.hpp"
+#include "libvmpack/repo/writer_claims.hpp"
 #include "libvmpack/snapshot/block_map.hpp"
 #include "libvmpack/snapshot/places.hpp"
 
@@ -33,6 +37,12 @@ struct PackStatistics {
   std::uint64_t packs_new = 0;
 };
 
+/// A pack that a snapshot needs and its ingest did not write.
+struct ReliedPack {
+  PackDigest pack;
+  std::uint64_t bytes_min = 0;  ///< where the last frame that is needed ends
+};
+
 /// A frame to be: new objects of one class in the order they will lie in it.
 struct FramePlan {
   std::uint32_t number = 0;  ///< among all frames that the snapshot uses
@@ -44,20 +54,30 @@ struct FramePlan {
   EncodedFrame encoded;  ///< after encode()
 };
 
-/// The serial heart of an ingest. plan() is called for one window after the other, and so is store(), in the
-/// same order; the two may run at the same time for different windows, and encode() for several. The rest
-/// comes after the windows.
+/// The serial heart of an ingest. While other writers are at work, as its claims tell it, it tells the index
+/// of every finished pack at once, and leaves to them what they are about to store: such parts are put off,
+/// and come again when the others are done with them. plan() is called for one window after the other, and so
+/// is store(), in the same order; the two may run at the same time for different windows, and encode() for
+/// several. The rest comes after the windows.
 class Packer {
  public:
-  /// `older` may be null, and must outlive this.
-  Packer(const Repository& repository, const ObjectIndex& index, OlderSnapshot* older, int level);
+  /// `older` and `claims` may be null; without claims this takes itself to be alone. All must outlive this.
+  Packer(const Repository& repository, ObjectIndex& index, OlderSnapshot* older, int level,
+         WriterClaims* claims = nullptr);
 
   /// Decides for each object whether it is new, and in which frame it will lie. Records the image's segments.
-  std::vector<FramePlan> plan(const Window& window, std::span<const std::uint64_t> order);
+  /// With `may_put_off`, not for parts of which others claim objects.
+  std::vector<FramePlan> plan(const Window& window, std::span<const std::uint64_t> order, bool may_put_off);
   /// Compresses, on all cores; against the older snapshot's frames where that pays.
   void encode(const Window& window, std::vector<FramePlan>& frames) const;
   /// Writes the frames into the pack being built, and finishes packs that are full.
   void store(std::vector<FramePlan> frames);
+
+  [[nodiscard]] bool has_put_off() const { return !put_off_.empty(); }
+  /// The parts that were put off, in their order, to be planned again. Before, this tells the index of all
+  /// that is stored, and waits until the others are done with what they claim, or make no progress. After the
+  /// windows.
+  [[nodiscard]] std::vector<Part> take_put_off();
 
   /// Stores `bytes` as one object in a frame of its own, or finds it stored. For map nodes and file-table
   /// pages.
@@ -71,6 +91,8 @@ class Packer {
   [[nodiscard]] std::vector<MapSegment> take_segments();
   [[nodiscard]] std::vector<FrameDigest> frame_digests() const;
   [[nodiscard]] std::vector<FramePlace> places() const;
+  /// Packs of others in which the places lie, sorted. Valid after finish().
+  [[nodiscard]] std::vector<ReliedPack> relied_on() const;
   [[nodiscard]] const PackStatistics& statistics() const { return statistics_; }
 
  private:
@@ -97,6 +119,8 @@ class Packer {
   };
   struct FinishedPack {
     PackDigest digest;
+    bool is_own;
+    std::uint64_t windows;  // so many, from the first one on, lie in this pack and those before
     std::vector<PendingFrame> frames;
   };
 
@@ -105,7 +129,15 @@ class Packer {
     std::uint64_t rank;
     std::vector<FrameDigest> older;
   };
-  std::vector<FreshObject> find_fresh(const Window& window, std::span<const std::uint64_t> order);
+  /// What plan() finds out first.
+  struct Lookup {
+    std::vector<std::uint32_t> unstored;  // in window.objects
+    std::vector<bool> put_off;            // of each part
+  };
+  Lookup look_up(const Window& window, bool may_put_off);
+  void put_off(const Window& window, const Lookup& lookup);
+  std::vector<FreshObject> find_fresh(const Window& window, std::span<const std::uint64_t> order,
+                                      const Lookup& lookup);
   void add_delta_frames(const Window& window, std::vector<FreshObject>& fresh,
                         std::vector<FramePlan>& frames);
   void add_frames(const Window& window, std::span<const FreshObject> fresh, std::vector<FramePlan>& frames);
@@ -118,9 +150,13 @@ class Packer {
   void add_to_pack(FramePlan frame);
   void finish_pack();
   void wait_for_pack();
+  void share_with_others();
+  void publish();
+  void wait_for_others();
+  void unite_published();
 
   const Repository& repository_;
-  const ObjectIndex& index_;
+  ObjectIndex& index_;
   OlderSnapshot* older_;
   int level_;
   std::vector<Frame> frames_;  // by number; those in made_ are not filled in here
@@ -131,7 +167,19 @@ class Packer {
   std::unique_ptr<PackBuilder> pack_;  // null until a frame needs it
   std::vector<PendingFrame> pending_;
   std::future<FinishedPack> finished_;
-  ObjectIndexBuilder new_index_;
+  PackSet own_packs_;
+  ObjectIndexBuilder new_index_;  // of what was not published yet
+
+  WriterClaims* claims_;
+  std::atomic<bool> others_at_work_ = false;
+  std::uint64_t windows_planned_ = 0;
+  std::uint64_t windows_stored_ = 0;
+  std::uint64_t windows_finished_ = 0;  // in packs that have their names
+  std::atomic<std::uint64_t> windows_published_ = 0;
+  std::chrono::steady_clock::time_point pack_begun_;
+  std::vector<std::string> published_;  // keys of index files
+  std::vector<Part> put_off_;
+  std::vector<ObjectDigest> awaited_;
   PackStatistics statistics_;
 };
 

@@ -13,6 +13,8 @@ namespace vmpack {
 namespace {
 
 constexpr std::size_t kWindowsInFlight = 3;
+/// In the last one nothing is left to others any more.
+constexpr int kPutOffRounds = 3;
 
 /// What travels through the pipeline.
 struct Batch {
@@ -39,13 +41,11 @@ std::vector<std::uint64_t> frame_order(const Window& window, const Layout& layou
   return ranks;
 }
 
-}  // namespace
-
-void pack_plan(const Plan& plan, const Layout& layout, Source& source, Packer& packer,
-               const RepositoryParameters& parameters, Progress& progress, const SeeWindow& see) {
+/// Packs the parts, each stage at work on another window.
+void pack_parts(std::span<const Part> rest, const Layout& layout, Source& source, Packer& packer,
+                const RepositoryParameters& parameters, bool may_put_off, Progress& progress,
+                const SeeWindow& see) {
   BufferPool buffers(kWindowBytesMax);
-  progress.begin("packing", bytes_of(plan));
-  std::span<const Part> rest(plan.parts);
   const auto read = [&](tbb::flow_control& control) -> BatchPtr {
     if (rest.empty()) {
       control.stop();
@@ -63,7 +63,7 @@ void pack_plan(const Plan& plan, const Layout& layout, Source& source, Packer& p
   };
   const auto plan_frames = [&](BatchPtr batch) {
     see(batch->window);
-    batch->frames = packer.plan(batch->window, frame_order(batch->window, layout));
+    batch->frames = packer.plan(batch->window, frame_order(batch->window, layout), may_put_off);
     return batch;
   };
   const auto encode = [&](BatchPtr batch) {
@@ -79,7 +79,24 @@ void pack_plan(const Plan& plan, const Layout& layout, Source& source, Packer& p
                              tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::serial_in_order, plan_frames) &
                              tbb::make_filter<BatchPtr, BatchPtr>(filter_mode::parallel, encode) &
                              tbb::make_filter<BatchPtr, void>(filter_mode::serial_in_order, store));
+}
+
+}  // namespace
+
+void pack_plan(const Plan& plan, const Layout& layout, Source& source, Packer& packer,
+               const RepositoryParameters& parameters, Progress& progress, const SeeWindow& see) {
+  progress.begin("packing", bytes_of(plan));
+  pack_parts(plan.parts, layout, source, packer, parameters, true, progress, see);
   progress.end();
+  for (int round = 1; packer.has_put_off(); ++round) {
+    progress.begin("waiting for other writers", 0);
+    const Plan rest{packer.take_put_off(), 0, {}};
+    progress.end();
+    progress.begin("packing what was left to others", bytes_of(rest));
+    pack_parts(rest.parts, layout, source, packer, parameters, round < kPutOffRounds, progress,
+               [](const Window&) {});
+    progress.end();
+  }
 }
 
 void cut_plan(const Plan& plan, Source& source, const RepositoryParameters& parameters,

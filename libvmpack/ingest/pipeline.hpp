@@ -18,8 +18,9 @@ namespace vmpack {
 /// Is shown each window after it was cut, one after the other.
 using SeeWindow = std::function<void(const Window& window)>;
 
-/// Reads, cuts, deduplicates, compresses and stores, each stage at work on another window. `layout` is what
-/// the plan was made for. Throws what reading the source and writing to the store throw.
+/// Reads, cuts, deduplicates, compresses and stores, each stage at work on another window; what the packer
+/// puts off comes once more, at the end, and `see` is not shown it again. `layout` is what the plan was made
+/// for. Throws what reading the source and writing to the store throw.
 void pack_plan(const Plan& plan, const Layout& layout, Source& source, Packer& packer,
                const RepositoryParameters& parameters, Progress& progress, const SeeWindow& see);
 

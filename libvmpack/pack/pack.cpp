@@ -110,7 +110,8 @@ std::uint64_t next_object_offset(std::uint64_t offset, std::uint64_t bytes) {
   return round_up(offset + bytes, kObjectAlignment);
 }
 
-PackBuilder::PackBuilder(Store& store) : draft_(store.begin_draft()), bytes_(sizeof(fb::PackHead)) {
+PackBuilder::PackBuilder(Store& store)
+    : store_(store), draft_(store.begin_draft()), bytes_(sizeof(fb::PackHead)) {
   const fb::PackHead head = make_head();
   const ByteView bytes = struct_bytes(head);
   draft_->append(std::span(&bytes, 1));
@@ -173,7 +174,12 @@ PackDigest PackBuilder::finish() {
                                     struct_bytes(trailer)};
   draft_->append(end);
   const PackDigest digest = digest_of(head, trailer);
-  draft_->put_if_absent(pack_key(digest));
+  const std::string key = pack_key(digest);
+  is_own_ = draft_->put_if_absent(key);
+  if (!is_own_ && !store_.stat(key)) {
+    throw Error(ErrorCode::kIo, fmt::format("{}/{} was there, and is gone", store_.location(), key),
+                "somebody removed it at the same time: run the command again");
+  }
   return digest;
 }
 

@@ -52,8 +52,10 @@ class PackBuilder {
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 
   /// Gives the pack its name, durable on return; nothing happens when the very same pack is there. Once, and
-  /// last.
+  /// last. kIo when such a pack was there, and has been removed meanwhile.
   PackDigest finish();
+  /// After finish(): whether this wrote the pack, and not somebody before.
+  [[nodiscard]] bool is_own() const { return is_own_; }
 
  private:
   struct FrameFacts {
@@ -62,12 +64,14 @@ class PackBuilder {
   };
   void write_waiting();
 
+  Store& store_;
   std::unique_ptr<StoreDraft> draft_;
   std::vector<Bytes> waiting_;  // the frames that are not in draft_ yet
   std::size_t waiting_bytes_ = 0;
   std::vector<FrameFacts> frames_;
   std::vector<ObjectRecord> objects_;
   std::uint64_t bytes_ = 0;
+  bool is_own_ = false;
 };
 
 /// A frame as a pack's tables tell it.

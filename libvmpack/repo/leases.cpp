@@ -220,6 +220,11 @@ bool Lease::renew() {
   return !state_->lost;
 }
 
+std::string Lease::id() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->facts.id;
+}
+
 std::int64_t Lease::begin() const {
   const std::lock_guard lock(state_->mutex);
   return state_->facts.begin;

@@ -60,6 +60,7 @@ class Lease {
   /// acted as if this process were dead, and it stays so. Throws what the store throws.
   bool renew();
   [[nodiscard]] std::int64_t begin() const;
+  [[nodiscard]] std::string id() const;
 
  private:
   struct State;

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <map>
 #include <mutex>
@@ -29,6 +30,12 @@ namespace {
 
 std::optional<Digest> digest_in_key(std::string_view key, std::size_t at) {
   return key.size() < at + 64 ? std::nullopt : Digest::from_hex(key.substr(at, 64));
+}
+
+/// Files that others may remove at any time, when they are done with them.
+bool comes_and_goes(std::string_view key) {
+  return std::ranges::any_of(std::array{"leases/", "claims/", "gc/", "index/"},
+                             [&](const char* folder) { return key.starts_with(folder); });
 }
 
 /// What is known about a frame without reading it.
@@ -78,6 +85,7 @@ class Verifier {
       return true;
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kIo) throw;
+      if (error.code() == ErrorCode::kNotFound && comes_and_goes(file) && !store_->stat(file)) return false;
       found(file, error.what());
       return false;
     }
@@ -119,7 +127,8 @@ class Verifier {
     if (key.starts_with("notes/")) return check_sealed_file(key);
     if (key.starts_with("maps/") || key.starts_with("files/")) return check_root_file(key);
     if (key.starts_with("places/")) return check_places(key);
-    if (key.starts_with("leases/") || key == kCondemnedKey) return check_sealed_file(key);
+    if (key.starts_with("leases/") || key.starts_with("claims/") || key == kCondemnedKey)
+      return check_sealed_file(key);
     found(key, "it is no file of a repository");
   }
 

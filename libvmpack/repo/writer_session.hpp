@@ -30,6 +30,8 @@ class WriterSession {
     return condemned_packs_;
   }
 
+  [[nodiscard]] std::string lease_id() const { return lease_->id(); }
+
   /// Points `name` at `snapshot`, as Repository::set_reference(), and makes sure that all it stands on is
   /// there to stay. Otherwise kIo, and the reference is as it was.
   void commit(const ReferenceName& name, const SnapshotDigest& snapshot, bool force) const;
