@@ -10,6 +10,7 @@
 #include "libvmpack/base/format_text.hpp"
 #include "libvmpack/base/limits.hpp"
 #include "libvmpack/store/store.hpp"
+#include "tools/moving.hpp"
 #include "tools/progress_bar.hpp"
 
 namespace vmpack::cli {
@@ -93,6 +94,10 @@ int run(const std::vector<std::string>& arguments, const Context& context) {
   add_forget(app, context, action);
   add_hold(app, context, action);
   add_gc(app, context, action);
+  add_copy(app, context, action);
+  add_export(app, context, action);
+  add_import(app, context, action);
+  add_repair(app, context, action);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app.parse(reversed);

@@ -65,39 +65,6 @@ void require_stored(Store& store, std::span<const ReliedPack> packs) {
 
 namespace {
 
-/// Whether all of `places` have a place in the file, in packs that are there. Otherwise with `version`, which
-/// one to replace; nullopt when there is none.
-bool has_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places,
-                std::optional<StoreVersion>& version) {
-  const auto stat = store.stat(places_key(snapshot));
-  version = stat ? std::optional(stat->version) : std::nullopt;
-  if (!stat) return false;
-  try {
-    const auto known = Places::open(store, snapshot);
-    for (const FramePlace& place : places) {
-      if (known->find(place.frame).empty()) return false;
-    }
-    for (const PackDigest& pack : known->packs()) {
-      if (!store.stat(pack_key(pack))) return false;
-    }
-    return true;
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kIo) throw;
-    return false;  // damaged, or gone: to be written anew
-  }
-}
-
-}  // namespace
-
-void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places) {
-  std::optional<StoreVersion> version;
-  while (!has_places(store, snapshot, places, version)) {
-    if (store.replace_if_version(places_key(snapshot), encode_places(snapshot, places), version)) return;
-  }
-}
-
-namespace {
-
 /// Of how many places it is worth looking at least.
 constexpr std::uint64_t kPlacesToPruneMin = 4096;
 

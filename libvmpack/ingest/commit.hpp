@@ -32,10 +32,6 @@ FileTableDigest put_file_table_root(Store& store, const FileTableRoot& root);
 /// before the manifest.
 void require_stored(Store& store, std::span<const ReliedPack> packs);
 
-/// Writes the places of a snapshot that needs `places` alone. A file that has all of them stays: gc may have
-/// moved frames since this ingest found them.
-void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places);
-
 /// Adds to the places of a snapshot that has a parent; where there are none yet, to the parent's. When that
 /// makes half as many again as were in use when it was last looked at, those that the snapshot does not use
 /// are dropped. Its block map must be there.

@@ -12,6 +12,7 @@
 #include "libvmpack/ingest/pipeline.hpp"
 #include "libvmpack/inspect/appliance_volumes.hpp"
 #include "libvmpack/repo/writer_session.hpp"
+#include "libvmpack/snapshot/places_update.hpp"
 
 namespace vmpack {
 namespace {

@@ -69,6 +69,10 @@ class Verifier {
   VerifyReport finish() {
     std::ranges::sort(report_.damage, {},
                       [](const VerifyFinding& finding) { return std::pair(finding.file, finding.what); });
+    std::ranges::sort(report_.damaged_frames, {}, [](const DamagedFrame& frame) {
+      return std::pair(frame.location.pack.bytes, frame.location.offset);
+    });
+    std::ranges::sort(report_.damaged_packs);
     return std::move(report_);
   }
 
@@ -133,8 +137,8 @@ class Verifier {
   }
 
   void load_pack(const std::string& key) {
-    guarded(key, [&] {
-      const auto pack = pack_of_key(key);
+    const auto pack = pack_of_key(key);
+    const bool readable = guarded(key, [&] {
       if (!pack) throw Error(ErrorCode::kDamaged, "its name is not that of a pack");
       const PackTables tables = read_pack_tables(*store_, *pack);
       PackContents& contents = packs_[*pack];
@@ -148,6 +152,7 @@ class Verifier {
         for (const FrameDigest& base : frame.bases) bases_.try_emplace(base);
       }
     });
+    if (!readable && pack) report_.damaged_packs.push_back(*pack);
   }
 
   [[nodiscard]] const KnownFrame* frame_at(const FrameLocation& location) const {
@@ -362,14 +367,33 @@ class Verifier {
     progress_.begin("verifying", bytes);
     parallel_for(items.size(), options_.threads, [&](std::size_t i) {
       const Item& item = items[i];
-      guarded(pack_key(*item.pack), [&] {
-        const FramePtr frame =
-            read_known_frame(*item.frame, {*item.pack, item.offset, item.frame->stored_bytes});
-        if (frame) check_objects(*frame, *item.frame);
-      });
+      static_cast<void>(check_frame(*item.frame, {*item.pack, item.offset, item.frame->stored_bytes}, 0));
       progress_.advance(item.frame->stored_bytes);
     });
     progress_.end();
+  }
+
+  /// Reads a frame, which must have `bytes` at least, and checks all in it. False when it cannot be read.
+  bool check_frame(const KnownFrame& known, const FrameLocation& location, std::uint64_t bytes) {
+    FramePtr frame;
+    const std::string key = pack_key(location.pack);
+    std::string what = "what it stands on is damaged";
+    const bool intact = guarded(key, [&] {
+      try {
+        frame = read_known_frame(known, location);
+        if (!frame) return;
+        check_objects(*frame, known.raw_bytes, known.objects, key);
+        if (frame->bytes.size() < bytes)
+          throw Error(ErrorCode::kDamaged, "a page points behind the end of a frame");
+      } catch (const Error& error) {
+        what = error.what();
+        throw;
+      }
+    });
+    if (intact && frame) return true;
+    const std::lock_guard lock(mutex_);
+    report_.damaged_frames.push_back({known.digest, location, std::move(what), intact});
+    return false;
   }
 
   /// Where the frames lie that delta frames stand on.
@@ -416,25 +440,6 @@ class Verifier {
     return recent_bases_.try_emplace(digest, std::move(base)).first->second;
   }
 
-  static void check_objects(const DecodedFrame& decoded, const KnownFrame& known) {
-    if (decoded.bytes.size() != known.raw_bytes)
-      throw Error(ErrorCode::kDamaged, "a frame is not as long as its entry says");
-    std::vector<ByteView> objects;
-    std::uint64_t at = 0;
-    for (const ObjectRecord& object : known.objects) {
-      objects.push_back(ByteView(decoded.bytes).subspan(at, object.bytes));
-      at = next_object_offset(at, object.bytes);
-    }
-    std::vector<Digest> digests(objects.size());
-    sha256_each(objects, digests);
-    for (std::size_t i = 0; i < objects.size(); ++i) {
-      if (digests[i] != known.objects[i].digest) {
-        throw Error(ErrorCode::kDamaged,
-                    fmt::format("object {} does not match its SHA-256", known.objects[i].digest.hex()));
-      }
-    }
-  }
-
   /// Reads all that one snapshot needs.
   void check_one(const SnapshotDigest& snapshot) {
     std::unordered_map<FrameDigest, std::uint64_t, DigestHash> uses;
@@ -471,15 +476,8 @@ class Verifier {
       });
       if (known == locations.end()) return;
       const FrameLocation& location = *known;
-      guarded(pack_key(location.pack), [&] {
-        const KnownFrame& expected = *frame_at(location);
-        const FramePtr frame = read_known_frame(expected, location);
-        if (!frame) return;
-        if (frame->bytes.size() < bytes)
-          throw Error(ErrorCode::kDamaged, "a page points behind the end of a frame");
-        check_objects(*frame, expected);
-        objects += expected.objects.size();
-      });
+      const KnownFrame& expected = *frame_at(location);
+      if (check_frame(expected, location, bytes)) objects += expected.objects.size();
       bytes_read += location.stored_bytes;
       progress_.advance(location.stored_bytes);
     });

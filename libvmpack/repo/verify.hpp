@@ -10,6 +10,7 @@
 
 #include "libvmpack/base/digest.hpp"
 #include "libvmpack/base/progress.hpp"
+#include "libvmpack/pack/pack.hpp"
 #include "libvmpack/store/store.hpp"
 
 namespace vmpack {
@@ -25,8 +26,18 @@ struct VerifyFinding {
   std::string what;
 };
 
+/// A frame that cannot be read from where its pack says that it lies.
+struct DamagedFrame {
+  FrameDigest frame;
+  FrameLocation location;
+  std::string what;
+  bool stands_on_damage = false;  ///< its own bytes may be right; what it stands on is damaged
+};
+
 struct VerifyReport {
-  std::vector<VerifyFinding> damage;  ///< sorted by file
+  std::vector<VerifyFinding> damage;         ///< sorted by file
+  std::vector<DamagedFrame> damaged_frames;  ///< in packs whose tables can be read; sorted by place
+  std::vector<PackDigest> damaged_packs;     ///< whose tables cannot be read; sorted
   std::uint64_t references = 0;
   std::uint64_t snapshots = 0;
   std::uint64_t packs = 0;

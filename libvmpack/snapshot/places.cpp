@@ -8,6 +8,7 @@
 #include <optional>
 #include <tuple>
 #include <unordered_map>
+#include <utility>
 
 #include "formats/places_generated.h"
 #include "libvmpack/base/checksum.hpp"
@@ -16,6 +17,7 @@
 #include "libvmpack/base/flatbuffer.hpp"
 #include "libvmpack/base/limits.hpp"
 #include "libvmpack/base/units.hpp"
+#include "libvmpack/snapshot/places_update.hpp"
 
 namespace vmpack {
 namespace {
@@ -158,6 +160,20 @@ Bytes rewrite_places(const Places& known, const PlaceNow& place_now, std::vector
   contents.add(more);
   contents.known_used = contents.places.size();
   return encode_contents(known.snapshot(), std::move(contents));
+}
+
+Bytes move_places(const SnapshotDigest& snapshot, const Places& known,
+                  const std::function<std::optional<FrameLocation>(std::uint64_t prefix,
+                                                                   const FrameLocation& location)>& now,
+                  std::span<const FramePlace> more) {
+  Contents contents = contents_of(known);
+  std::vector<PrefixPlace> places;
+  for (const PrefixPlace& place : std::exchange(contents.places, {})) {
+    if (const auto location = now(place.prefix, place.location)) places.push_back({place.prefix, *location});
+  }
+  contents.places = std::move(places);
+  contents.add(more);
+  return encode_contents(snapshot, std::move(contents));
 }
 
 /// One version of the file: its header, and the blocks that were read.
@@ -380,6 +396,39 @@ FramePtr read_placed_base(const Places& places, const FrameDigest& base) { retur
 FramePtr read_placed_frame(const Places& places, const FrameDigest& frame, const BaseReader& read_base) {
   if (read_base) return places.read(frame, read_base);
   return places.read(frame, [&](const FrameDigest& base) { return read_placed_base(places, base); });
+}
+
+namespace {
+
+/// Whether all of `places` have a place in the file, in packs that are there. Otherwise with `version`, which
+/// one to replace; nullopt when there is none.
+bool has_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places,
+                std::optional<StoreVersion>& version) {
+  const auto stat = store.stat(places_key(snapshot));
+  version = stat ? std::optional(stat->version) : std::nullopt;
+  if (!stat) return false;
+  try {
+    const auto known = Places::open(store, snapshot);
+    for (const FramePlace& place : places) {
+      if (known->find(place.frame).empty()) return false;
+    }
+    for (const PackDigest& pack : known->packs()) {
+      if (!store.stat(pack_key(pack))) return false;
+    }
+    return true;
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kIo) throw;
+    return false;  // damaged, or gone: to be written anew
+  }
+}
+
+}  // namespace
+
+void put_places(Store& store, const SnapshotDigest& snapshot, std::span<const FramePlace> places) {
+  std::optional<StoreVersion> version;
+  while (!has_places(store, snapshot, places, version)) {
+    if (store.replace_if_version(places_key(snapshot), encode_places(snapshot, places), version)) return;
+  }
 }
 
 }  // namespace vmpack

@@ -6,13 +6,13 @@
 
 #include <catch2/catch.hpp>
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
 #include "libvmpack/base/units.hpp"
+#include "tests/cli/kills.hpp"
 #include "tests/cli/program.hpp"
 #include "tests/images/images.hpp"
 #include "tests/support/random_bytes.hpp"
@@ -21,12 +21,6 @@ namespace vmpack::test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int kKilled = 128 + SIGKILL;
-
-std::uint64_t kills_wanted() {
-  const char* text = std::getenv("VMPACK_KILLS");
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : 40;
-}
 
 /// 12 MiB of which the larger part is noise.
 void make_new_image(const std::string& path) {
@@ -80,24 +74,7 @@ TEST_CASE("an ingest killed at any moment leaves what was there, and the next on
     REQUIRE(same_bytes(out, image));
   };
 
-  begin_trial();
-  const auto start = Clock::now();
-  REQUIRE(wait_for(start_command(ingest)) == 0);
-  const auto whole = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
-
-  Random random(20'26);
-  std::uint64_t killed = 0;
-  for (std::uint64_t i = 0; i < kills_wanted(); ++i) {
-    const std::chrono::microseconds delay(random.below(static_cast<std::uint64_t>(whole.count())));
-    INFO("kill " << i << " after " << delay.count() << " of " << whole.count() << " microseconds");
-    begin_trial();
-    const int process = start_command(ingest);
-    std::this_thread::sleep_for(delay);
-    ::kill(process, SIGKILL);
-    const int code = wait_for(process);
-    REQUIRE((code == kKilled || code == 0));
-    killed += code == kKilled ? 1U : 0U;
-
+  const std::uint64_t killed = kill_at_random_moments(ingest, kills_wanted(), 20'26, begin_trial, [&] {
     vmpack_done({"verify", "--repo", trial});
     require_snapshot("old:1", old_image);
     vmpack_done({"ingest", new_image, "new:1", "--force", "--no-os", "--quiet", "--repo", trial});
@@ -108,7 +85,7 @@ TEST_CASE("an ingest killed at any moment leaves what was there, and the next on
       INFO("left behind: " << entry.path());
       CHECK(std::filesystem::file_size(entry.path()) == 0);  // a lock at most
     }
-  }
+  });
   CHECK(killed * 2 >= kills_wanted());
 }
 
@@ -135,26 +112,13 @@ TEST_CASE("a snapshot killed at any moment leaves what was there, and the next o
     vmpack_done({"restore", reference, out, "--force", "--quiet", "--repo", trial});
     REQUIRE(same_bytes(out, image));
   };
-  begin_trial();
-  const auto start = Clock::now();
-  REQUIRE(wait_for(start_command(snapshot)) == 0);
-  const auto whole = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
-  Random random(20'27);
-  for (std::uint64_t i = 0; i < kills_wanted() / 2; ++i) {
-    const std::chrono::microseconds delay(random.below(static_cast<std::uint64_t>(whole.count())));
-    INFO("kill " << i << " after " << delay.count() << " of " << whole.count() << " microseconds");
-    begin_trial();
-    const int process = start_command(snapshot);
-    std::this_thread::sleep_for(delay);
-    ::kill(process, SIGKILL);
-    const int code = wait_for(process);
-    REQUIRE((code == kKilled || code == 0));
+  static_cast<void>(kill_at_random_moments(snapshot, kills_wanted() / 2, 20'27, begin_trial, [&] {
     vmpack_done({"verify", "--repo", trial});
     require_snapshot("base:1", base);
     REQUIRE(wait_for(start_command(snapshot)) == 0);
     require_snapshot("base:2", flat);
     vmpack_done({"verify", "--repo", trial});
-  }
+  }));
 }
 
 TEST_CASE("the helpers of an ingest that is killed end with it") {
