@@ -7,6 +7,7 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
 #include "libvmpack/read/image_bytes.hpp"
+#include "tools/file_reference.hpp"
 #include "tools/guest_files.hpp"
 
 namespace vmpack::cli {
@@ -17,22 +18,6 @@ constexpr std::uint64_t kCacheBytes = 64 * kMiB;
 struct CatOptions : CommonOptions {
   std::string file;
   std::string volume;
-};
-
-/// "web:v1:/etc/fstab" is a reference, and a path from its first slash on.
-struct FileReference {
-  std::string reference;
-  std::string path;
-
-  explicit FileReference(const std::string& text) {
-    const auto colon = text.find(":/");
-    if (colon == std::string::npos || colon == 0) {
-      throw Error(ErrorCode::kInvalid, fmt::format("'{}' names no file in an image", printable(text)),
-                  "write REF:/PATH, as in web:v1:/etc/fstab");
-    }
-    reference = text.substr(0, colon);
-    path = text.substr(colon + 1);
-  }
 };
 
 int run_cat(const CatOptions& options, const Context& context) {

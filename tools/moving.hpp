@@ -10,5 +10,6 @@ void add_copy(CLI::App& app, const Context& context, Action& action);
 void add_export(CLI::App& app, const Context& context, Action& action);
 void add_import(CLI::App& app, const Context& context, Action& action);
 void add_repair(CLI::App& app, const Context& context, Action& action);
+void add_purge(CLI::App& app, const Context& context, Action& action);
 
 }  // namespace vmpack::cli
