@@ -82,6 +82,8 @@ osd objectstore = memstore
 osd op num shards = 2
 osd recovery sleep = 0
 osd recovery sleep hdd = 0
+osd recovery max active = 16
+osd max backfills = 16
 memstore device bytes = 6442450944
 rgw frontends = beast endpoint=127.0.0.1:$gateway_port tcp_nodelay=1
 rgw thread pool size = 64
@@ -211,7 +213,7 @@ states = [one["state_name"] for one in status["pgmap"].get("pgs_by_state", [])]
 sys.exit(not (osds["num_up_osds"] == osds["num_osds"] and set(states) <= {"active+clean"}))'
 }
 
-wait_clean() { wait_until 120 "all objects having all copies" is_clean; }
+wait_clean() { wait_until 240 "all objects having all copies" is_clean; }
 
 # pid_of FILE: of a process of this cluster that runs, or nothing.
 pid_of() {

@@ -3,7 +3,7 @@
 """vmpack and vmserve on a real Ceph cluster, by RADOS and by its S3 gateway.
 
 cluster_test.py PART, in the environment of with_cluster.sh:
-  whole    a repository's life on either store: init, ingest, list, verify, restore, serve
+  whole    a repository's life on either store: init, ingest, list, verify, restore, serve, forget, gc
   osd      an OSD is killed while an image is ingested and another is read through vmserve
   writers  three machines (network namespaces) ingest three builds at once through the gateway
 """
@@ -31,7 +31,7 @@ except (KeyError, ImportError) as missing:
     sys.exit(SKIPPED)
 
 
-def run(*command, code=0, timeout=200, **options):
+def run(*command, code=0, timeout=250, **options):
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           check=False, timeout=timeout, **options)
     if done.returncode != code:
@@ -76,6 +76,10 @@ class Repository:
         self.vmpack("restore", "--quiet", reference, out)
         check(filecmp.cmp(image, out, shallow=False), f"{reference} of {self.location} is restored bit for bit")
         out.unlink()
+
+
+def stored_bytes(repository):
+    return repository.facts("stats")["repository_bytes"]
 
 
 class Server:
@@ -143,9 +147,9 @@ def whole(folder):
                        Repository(folder, f"s3://{BUCKET}/whole")):
         print(f"== {repository.location}", flush=True)
         repository.ingest(first, "web:v1")
-        before = repository.facts("stats")["repository_bytes"]
+        before = stored_bytes(repository)
         repository.ingest(second, "web:v2")
-        added = repository.facts("stats")["repository_bytes"] - before
+        added = stored_bytes(repository) - before
         check(added < before / 2, f"the second build added {added} bytes to {before}")
         listed = {one["reference"] for one in repository.facts("list")["references"]}
         check(listed == {"web:v1", "web:v2"}, "both builds are listed")
@@ -160,6 +164,12 @@ def whole(folder):
             check(served == content, "vmserve serves the image as it is")
         repository.vmpack("init", repository.location, code=1)
         check(repository.vmpack("show", "web:v1"), "a second init changes nothing")
+        full = stored_bytes(repository)
+        repository.vmpack("forget", "web:v1")
+        repository.vmpack("gc", "--grace", "0s")
+        repository.vmpack("verify", "--quiet")
+        repository.check_restores("web:v2", second)
+        check(stored_bytes(repository) < full, "what is forgotten is collected, and the rest is there")
 
 
 class RandomReader(threading.Thread):
@@ -264,10 +274,6 @@ class Machines:
     def __exit__(self, *error):
         for step in reversed(self.made):
             subprocess.run(["ip", *step], check=False)
-
-
-def stored_bytes(repository):
-    return repository.facts("stats")["repository_bytes"]
 
 
 def writers(folder):
