@@ -7,6 +7,7 @@
 #include "libvmpack/base/units.hpp"
 #include "tests/cli/program.hpp"
 #include "tests/images/images.hpp"
+#include "tests/support/files.hpp"
 #include "tests/support/random_bytes.hpp"
 
 namespace vmpack::test {

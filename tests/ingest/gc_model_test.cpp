@@ -12,8 +12,10 @@
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/ingest/ingest.hpp"
 #include "libvmpack/read/image_bytes.hpp"
+#include "libvmpack/repo/copy.hpp"
 #include "libvmpack/repo/gc.hpp"
 #include "libvmpack/repo/leases.hpp"
+#include "libvmpack/repo/repair.hpp"
 #include "libvmpack/repo/verify.hpp"
 #include "libvmpack/repo/writer_session.hpp"
 #include "tests/support/memory_source.hpp"
@@ -40,6 +42,7 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 struct Fate {
   enum Kind { kNone, kKilled, kLostReply, kLostRequest, kCutOff, kPaused };
   Kind kind = kNone;
+  std::int64_t skew = 0;            ///< of the machine's clock, in seconds
   std::uint64_t at = 0;             ///< which operation
   std::uint64_t length = 0;         ///< of being cut off
   std::function<void()> meanwhile;  ///< of a pause
@@ -49,10 +52,12 @@ class Machine {
  public:
   Machine(std::shared_ptr<test::MemoryStoreContents> contents, Fate fate)
       : store_(std::make_shared<MemoryStore>(std::move(contents))), fate_(std::move(fate)) {
+    store_->set_skew(fate_.skew);
     store_->set_hook([this](std::string_view, std::string_view, bool done) { befall(done); });
   }
   /// Throws what opening throws.
   std::shared_ptr<Repository> open() { return Repository::open(store_); }
+  [[nodiscard]] const std::shared_ptr<MemoryStore>& store() const { return store_; }
 
  private:
   void befall(bool done) {
@@ -93,10 +98,11 @@ class History {
     RepositoryParameters parameters;
     parameters.pack_bytes_target = kMiB;
     Repository::init(store, parameters);
+    make_other(parameters);
   }
 
   void step() {
-    switch (random_.below(8)) {
+    switch (random_.below(10)) {
       case 0:
       case 1:
       case 2:
@@ -106,10 +112,14 @@ class History {
         return change("tag", choose_name(),
                       [this](const auto& name, Fate fate) { return tag_as(name, std::move(fate)); });
       case 4:
-        return forget();
+        return change("copy", choose_name(),
+                      [this](const auto& name, Fate fate) { return copy_as(name, std::move(fate)); });
       case 5:
-        pass();
-        return;
+        return forget();
+      case 6:
+        return pass();
+      case 7:
+        return mend(choose_fate(120));
       default:
         return collect(choose_fate(120));
     }
@@ -162,6 +172,7 @@ class History {
 
   Fate choose_fate(std::uint64_t operations, bool may_pause = true) {
     Fate fate;
+    if (random_.below(3) == 0) fate.skew = static_cast<std::int64_t>(random_.below(61)) - 30;
     const std::uint64_t kind = random_.below(may_pause ? 10 : 7);
     if (kind < 3) return fate;
     fate.kind = kind == 3   ? Fate::kKilled
@@ -212,15 +223,9 @@ class History {
   Image ingest_as(const ReferenceName& name, Fate fate) {
     auto image = std::make_shared<const Bytes>(new_image());
     images_.push_back(image);
-    MemorySource source(*image);
-    NoProgress progress;
-    Layout layout;
-    layout.image_bytes = image->size();
     attempted_ = image;
     Machine machine(contents_, std::move(fate));
-    IngestOptions options;
-    options.force = true;
-    ingest(machine.open(), source, layout, name, options, progress);
+    ingest_into(machine.open(), name, image);
     return image;
   }
 
@@ -236,6 +241,53 @@ class History {
     const WriterSession session(*repository, false);
     session.commit(name, repository->resolve(other), true);
     return image;
+  }
+
+  /// Another repository, with images that may be here too.
+  void make_other(const RepositoryParameters& parameters) {
+    const auto store = std::make_shared<MemoryStore>();
+    Repository::init(*store, parameters);
+    other_ = Repository::open(store);
+    for (int i = 0; i < 3; ++i) {
+      images_.push_back(std::make_shared<const Bytes>(new_image()));
+      const ReferenceName name{"other", std::to_string(i)};
+      other_images_.push_back({ingest_into(other_, name, images_.back()), images_.back()});
+    }
+  }
+
+  static SnapshotDigest ingest_into(const std::shared_ptr<const Repository>& repository,
+                                    const ReferenceName& name, const Image& image) {
+    MemorySource source(*image);
+    NoProgress progress;
+    Layout layout;
+    layout.image_bytes = image->size();
+    IngestOptions options;
+    options.force = true;
+    return ingest(repository, source, layout, name, options, progress).snapshot;
+  }
+
+  Image copy_as(const ReferenceName& name, Fate fate) {
+    const auto& [snapshot, image] = other_images_[random_.below(other_images_.size())];
+    attempted_ = image;
+    Machine machine(contents_, std::move(fate));
+    NoProgress progress;
+    const std::vector<CopyItem> items{{snapshot, name}};
+    CopyOptions options;
+    options.force = true;
+    copy_snapshots(other_, *machine.open(), items, options, progress);
+    return image;
+  }
+
+  /// There is nothing to mend: nothing may come to harm.
+  void mend(Fate fate) {
+    NoProgress progress;
+    try {
+      Machine machine(contents_, std::move(fate));
+      repair(machine.store(), other_, {}, progress);
+    } catch (const Error& error) {
+      INFO("repair: " << error.what());
+      REQUIRE(error.code() == ErrorCode::kIo);
+    }
   }
 
   void change(const char* what, const ReferenceName& name, const Act& act) {
@@ -298,6 +350,8 @@ class History {
   std::shared_ptr<test::MemoryStoreContents> contents_ = std::make_shared<test::MemoryStoreContents>();
   std::map<std::string, Image> expected_;
   std::vector<Image> images_;
+  std::shared_ptr<const Repository> other_;
+  std::vector<std::pair<SnapshotDigest, Image>> other_images_;
   Image attempted_;
   std::optional<std::string> busy_;  // the name that a paused writer is about to set
 };

@@ -139,7 +139,7 @@ void MemoryStore::remove(std::string_view key) {
 }
 
 std::int64_t MemoryStore::now() {
-  return operate("now", "", [&] { return contents_->now; });
+  return operate("now", "", [&] { return contents_->now + skew_; });
 }
 
 std::string MemoryStore::local_path(std::string_view) { return {}; }

@@ -37,6 +37,8 @@ class MemoryStore final : public Store {
       std::shared_ptr<MemoryStoreContents> contents = std::make_shared<MemoryStoreContents>())
       : contents_(std::move(contents)) {}
   void set_hook(Hook hook) { hook_ = std::move(hook); }
+  /// How far the clock that this handle sees is ahead of the one that dates values.
+  void set_skew(std::int64_t seconds) { skew_ = seconds; }
   /// Moves the clock of the store.
   void pass(std::int64_t seconds);
   [[nodiscard]] MemoryStoreContents& contents() const { return *contents_; }
@@ -64,6 +66,7 @@ class MemoryStore final : public Store {
 
   std::shared_ptr<MemoryStoreContents> contents_;
   Hook hook_;
+  std::int64_t skew_ = 0;
 };
 
 }  // namespace vmpack::test
