@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """An S3 server for tests: one bucket in memory, signatures checked, and faults on request.
 
-usage: s3_stub.py --ready-file FILE [options]; the file then holds the endpoint's URL. SIGTERM ends it.
+usage: s3_stub.py --ready-file FILE [options]; the file then holds the endpoint's URL. It ends by SIGTERM, or
+with the process that started it.
 
-The bucket is "bucket", or "missing" when that is asked for; keys and secrets are in KEYS. Whoever wants a fault sends
-POST /_control with {"faults": [...]}, perhaps with "conditions" as the option has it; each has a "kind" and any of "count" (1), "method", "key" (a regular expression),
-"skip" (requests to leave alone first), "status", "code", "retry_after", "seconds". GET /_control tells what has been asked
-of the server: requests, connections, open uploads.
+The bucket is "bucket", any other is missing; keys and secrets are in KEYS. Whoever wants faults sends POST /_control with
+{"faults": [...]}, perhaps with "conditions" as the option has it. A fault has a "kind" and any of "count" (1), "method",
+"key" (a regular expression), "skip" (requests to leave alone first), "status", "code", "region", "headers",
+"retry_after", "seconds", "bytes". GET /_control tells what has been asked of the server: requests, connections, open
+uploads.
 """
 import argparse
 import datetime
@@ -557,6 +559,7 @@ def main():
     parser.add_argument("--clock-offset", type=int, default=0, help="seconds that the server's clock is ahead")
     parser.add_argument("--tls", help="a file with certificate and key: serve https")
     options = parser.parse_args()
+    started_by = os.getppid()
     for user in KEYS.values():
         user.setdefault("read", True)
     server = Server(options)
@@ -583,7 +586,9 @@ def main():
     with open(options.ready_file + ".new", "w", encoding="ascii") as file:
         file.write(url)
     os.rename(options.ready_file + ".new", options.ready_file)
-    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    # A test that was killed leaves nobody to end this.
+    while signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, 1) is None and os.getppid() == started_by:
+        pass
 
 
 if __name__ == "__main__":
