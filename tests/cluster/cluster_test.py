@@ -254,12 +254,19 @@ class Machines:
             self.__exit__()
             print(f"skipped: no network namespaces here ({error})")
             sys.exit(SKIPPED)
+        try:
+            self.add_gateway()
+        except AssertionError:
+            self.__exit__()
+            raise
+        return self
+
+    def add_gateway(self):
         with socket.socket() as probe:
             probe.bind((f"{self.NETWORK}.1", 0))
             address = f"{self.NETWORK}.1:{probe.getsockname()[1]}"
-        ceph("gateway", "bridge", address)
+        ceph("gateway", self.bridge, address)
         self.endpoint = f"http://{address}"
-        return self
 
     def add_bridge(self):
         run("ip", "link", "add", self.bridge, "type", "bridge")
