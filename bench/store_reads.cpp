@@ -38,7 +38,8 @@ std::vector<double> read_times(Store& store, std::uint64_t seed) {
     const std::uint64_t offset = random.below(kValueBytes / kReadBytes) * kReadBytes;
     const auto began = std::chrono::steady_clock::now();
     store.get_range(key, offset, into);
-    times.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - began).count());
+    times.push_back(
+        std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - began).count());
   }
   std::ranges::sort(times);
   return times;
@@ -58,8 +59,10 @@ int main(int argc, char** argv) {
       fill(*store);
       return 0;
     }
-    const std::vector<double> times = read_times(*store, parse_number<std::uint64_t>(argc > 3 ? argv[3] : "1").value_or(1));
-    fmt::print("{{\"p50_us\": {:.1f}, \"p99_us\": {:.1f}}}\n", times[times.size() / 2], times[times.size() * 99 / 100]);
+    const std::vector<double> times =
+        read_times(*store, parse_number<std::uint64_t>(argc > 3 ? argv[3] : "1").value_or(1));
+    fmt::print("{{\"p50_us\": {:.1f}, \"p99_us\": {:.1f}}}\n", times[times.size() / 2],
+               times[times.size() * 99 / 100]);
   } catch (const Error& error) {
     fmt::print(stderr, "vmpack-store-reads: {}\n", error.what());
     return 1;
