@@ -42,7 +42,8 @@ void add_listed(const Repository& repository, const std::string& path, std::vect
   if (!file) throw system_error(errno, "cannot read", path);
   const std::vector<SnapshotDigest> here = repository.snapshots();
   try {
-    for (const OrderedJson& entry : OrderedJson::parse(text.str()).at("references")) {
+    const OrderedJson list = OrderedJson::parse(text.str());
+    for (const OrderedJson& entry : list.at("references")) {
       const auto digest = Digest::from_hex(entry.at("snapshot").get<std::string>());
       if (digest && std::ranges::binary_search(here, SnapshotDigest(*digest))) known.emplace_back(*digest);
     }
@@ -122,7 +123,8 @@ void add_export(CLI::App& app, const Context& context, Action& action) {
       ->required();
   add_choosing_options(*command, options->chosen);
   command->add_option("--since", options->since, "A snapshot that the other side has; may be given again")
-      ->type_name("REF");
+      ->type_name("REF")
+      ->allow_extra_args(false);
   command
       ->add_option("--known-to", options->known_to,
                    "What 'vmpack list --json' prints there: all of it is left out")

@@ -118,8 +118,11 @@ void add_purge(CLI::App& app, const Context& context, Action& action) {
       app.add_subcommand("purge", "Take content that must not exist out of every snapshot, for good");
   const auto options = std::make_shared<PurgeOptions>();
   command->add_option("--file", options->files, "A file in an image: web:v1:/etc/secret.key")
-      ->type_name("REF:/PATH");
-  command->add_option("--object", options->objects, "An object, by its SHA-256")->type_name("SHA256");
+      ->type_name("REF:/PATH")
+      ->allow_extra_args(false);
+  command->add_option("--object", options->objects, "An object, by its SHA-256")
+      ->type_name("SHA256")
+      ->allow_extra_args(false);
   command->add_flag("-n,--dry-run", options->dry_run, "Only say what would be purged");
   add_volume_option(*command, options->volume);
   add_repository_option(*command, *options);

@@ -123,11 +123,22 @@ class Repair {
 
   void mend_named_file(const std::string& key, std::uint64_t bytes_max) {
     const auto digest = digest_of_key(key);
-    if (!from_ || !digest) return;
+    if (!from_ || !digest || is_intact(key, bytes_max, *digest)) return;
     try {
       replace(key, get_named(from_->store(), key, bytes_max, *digest));
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kIo) throw;  // otherwise it is not there either
+    }
+  }
+
+  /// What verify tells of a block map may be wrong with the places.
+  bool is_intact(const std::string& key, std::uint64_t bytes_max, const Digest& digest) const {
+    try {
+      static_cast<void>(get_named(store_, key, bytes_max, digest));
+      return true;
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kIo) throw;
+      return false;
     }
   }
 

@@ -109,11 +109,12 @@ std::vector<std::pair<std::string, Bytes>> SampleRepository::contents() const {
   return contents;
 }
 
-void use_small_packs(const SampleRepository& repository) {
+void use_small_packs(const SampleRepository& repository, std::uint32_t frame_bytes) {
   const std::string path = repository.path() + "/vmpack.json";
   OrderedJson json = OrderedJson::parse(as_text(read_file(path)));
   json.erase("xxh3");
   json["parameters"]["pack_bytes_target"] = 1024 * 1024;
+  if (frame_bytes != 0) json["parameters"]["frame_bytes_target"] = frame_bytes;
   write_file(path, seal_json(dump_json(json)));
 }
 

@@ -2,6 +2,7 @@
 // The program vmpack as a user runs it, and a repository to run it on.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -61,7 +62,8 @@ class SampleRepository {
   TempDir folder_;
 };
 
-/// Makes the repository cut its packs at 1 MiB, so that small images have several of them.
-void use_small_packs(const SampleRepository& repository);
+/// Makes the repository cut its packs at 1 MiB, so that small images have several of them; and its frames at
+/// `frame_bytes` where that is not 0.
+void use_small_packs(const SampleRepository& repository, std::uint32_t frame_bytes = 0);
 
 }  // namespace vmpack::test

@@ -34,7 +34,7 @@ class Leaky {
     fs::copy_file(image(1), image(2));
     const std::uint64_t block = places_of(image(1), {"/secret.key"}).front().blocks.at(20);
     overwrite(image(2), block * kBlock, random_bytes(6, kBlock));  // so that delta frames stand on it
-    make_sample_image(image(3), 8 * kMiB, 3);
+    make_mixed_disk(image(3), 4 * kMiB, 7);
     repository_.ingest(image(1), "web:1");
     repository_.ingest(image(2), "web:2", {"--parent", "web:1"});
     repository_.ingest(image(3), "db:1");

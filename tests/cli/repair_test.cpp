@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 class Damageable {
  public:
   Damageable() {
-    use_small_packs(repository_);
+    use_small_packs(repository_, 16 * 1024);
     make_sample_image(image(1), 12 * kMiB, 1);
     fs::copy_file(image(1), image(2));
     overwrite(image(2), 8 * kMiB, text_bytes(5, kMiB));
