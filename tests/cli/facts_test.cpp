@@ -123,8 +123,9 @@ TEST_CASE("every command tells its facts as JSON") {
   }
 
   const OrderedJson statistics = vmpack_json({"stats", "--repo", repository});
-  require_members(statistics, {"references", "snapshots", "image_bytes", "data_bytes", "packs", "frames",
-                               "repository_bytes", "classes"});
+  require_members(statistics,
+                  {"references", "snapshots", "image_bytes", "data_bytes", "packs", "frames",
+                   "repository_bytes", "index_files", "index_bytes", "index_cache_bytes", "classes"});
   CHECK(statistics.at("references") == 1);
   CHECK(statistics.at("snapshots") == 1);
   CHECK(statistics.at("data_bytes") == packed.at("data_bytes"));
