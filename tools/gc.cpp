@@ -48,8 +48,9 @@ void print_report(const GcReport& report, bool dry_run, std::ostream& out) {
   out << fmt::format("{} snapshots have names; of {} in packs they need {}\n", report.snapshots,
                      format_bytes(report.stored_bytes), format_bytes(report.used_bytes));
   if (dry_run) {
-    out << fmt::format("Would mark {} files with {}; {} of frames are unused\n", report.marked_files,
-                       format_bytes(report.marked_bytes), format_bytes(report.unused_bytes));
+    out << fmt::format("Would mark {} files with {}; {} of frames and small files are unused\n",
+                       report.marked_files, format_bytes(report.marked_bytes),
+                       format_bytes(report.unused_bytes));
     return;
   }
   if (report.moved_frames > 0) {

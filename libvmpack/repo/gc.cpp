@@ -262,6 +262,7 @@ class Collection {
       if (!stat || stat->modified_seconds >= first) return true;
       ++report_.marked_files;
       report_.marked_bytes += stat->bytes;
+      if (!pack_of_key(key)) report_.unused_bytes += stat->bytes;
       return false;
     });
     return unused;

@@ -29,7 +29,7 @@ struct GcOptions {
 struct GcReport {
   std::uint64_t snapshots = 0;     ///< named ones
   std::uint64_t used_bytes = 0;    ///< of frames that they need
-  std::uint64_t unused_bytes = 0;  ///< of frames that nothing needs
+  std::uint64_t unused_bytes = 0;  ///< of frames and small files that nothing needs
   std::uint64_t stored_bytes = 0;  ///< of all packs, before
   std::uint64_t marked_files = 0;  ///< in this run, moved packs among them
   std::uint64_t marked_bytes = 0;
