@@ -191,7 +191,8 @@ def table(made, latencies, options):
         f"Made by `bench/chain.py` on {time.strftime('%Y-%m-%d')}: an image of {options.image_mib} MiB, "
         f"{options.changed_blocks} scattered blocks of 4 KiB changed for each snapshot. Reads are of 4 KiB at random, one at "
         f"a time, in µs: medians of {options.rounds} rounds. Making counts from the overlay to the reference. A dash: not "
-        "measured, QEMU needs minutes.",
+        "measured, QEMU needs minutes. Before `vmpack gc` a deep snapshot read cold opens a small pack for nearly every "
+        "page and frame; gc merges them.",
         "",
         "| depth | made in ms | KiB added by one | vmserve, cold | hot | after gc, cold | hot | qcow2 chain, cold | hot |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
