@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "formats/pack_generated.h"
 #include "libvmpack/base/envelope.hpp"
@@ -138,6 +139,7 @@ void PackBuilder::write_waiting() {
 }
 
 PackDigest PackBuilder::finish() {
+  VMPACK_ASSERT(!std::exchange(finished_, true));
   write_waiting();
   std::vector<fb::FrameEntry> frame_entries;
   std::vector<fb::Digest> bases;

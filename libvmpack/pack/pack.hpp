@@ -71,6 +71,7 @@ class PackBuilder {
   std::vector<FrameFacts> frames_;
   std::vector<ObjectRecord> objects_;
   std::uint64_t bytes_ = 0;
+  bool finished_ = false;
   bool is_own_ = false;
 };
 

@@ -165,9 +165,10 @@ class FrameMover::Packing {
 
   void finish() {
     if (builder_ == nullptr) return;
-    const PackDigest pack = builder_->finish();
-    builder_.reset();
-    finished_({pack, std::exchange(frames_, {})});
+    // A pack that cannot be written is not tried again: it would have its end twice.
+    const auto builder = std::exchange(builder_, nullptr);
+    std::vector<MovedFrame> frames = std::exchange(frames_, {});
+    finished_({builder->finish(), std::move(frames)});
   }
 
  private:

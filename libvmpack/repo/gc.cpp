@@ -321,7 +321,9 @@ class Collection {
       const auto stat = store_.stat(key);
       const auto known = Places::open(store_, snapshot);
       const bool as_it_was = stat && stat->version == live.places_version(snapshot);
-      const auto to = [&](std::uint64_t prefix, const FrameLocation& location) {
+      const auto to = [&](std::uint64_t prefix,
+                          const FrameLocation& location) -> std::optional<FrameLocation> {
+        if (is_gone(location.pack, live)) return std::nullopt;
         const auto now = place_now(live, moved, prefix, location);
         return now || as_it_was ? now : std::optional(location);
       };

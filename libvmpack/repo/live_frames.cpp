@@ -103,7 +103,7 @@ void LiveFrames::read_packs(Progress& progress) {
     total += bytes;
   });
   progress.begin("reading packs' tables", total);
-  std::vector<std::vector<std::uint64_t>> bases(packs_.size());
+  std::vector<std::vector<std::pair<std::uint64_t, std::uint64_t>>> bases(packs_.size());
   parallel_for(packs_.size(), kTablesAtOnce, [&](std::size_t i) {
     PackInUse& pack = packs_[i];
     PackTables tables;
@@ -117,15 +117,16 @@ void LiveFrames::read_packs(Progress& progress) {
     for (const PackFrame& frame : tables.frames) {
       pack.frames.push_back({frame.digest.prefix(), frame.offset, frame.stored_bytes, false});
       if (!order_.contains(frame.digest.prefix())) continue;
-      for (const FrameDigest& base : frame.bases) bases[i].push_back(base.prefix());
+      for (const FrameDigest& base : frame.bases) bases[i].emplace_back(frame.digest.prefix(), base.prefix());
     }
     progress.advance(pack.bytes);
   });
   for (std::size_t i = 0; i < packs_.size(); ++i) {
     pack_numbers_.emplace(packs_[i].digest, i);
-    for (const std::uint64_t base : bases[i]) {
+    for (const auto& [frame, base] : bases[i]) {
       order_.try_emplace(base, next_data_++);
       bases_.insert(base);
+      bases_of_.emplace(frame, base);
     }
   }
   progress.end();
@@ -136,35 +137,48 @@ void LiveFrames::mark(const SnapshotDigest& snapshot) {
   const auto places = Places::open(repository_.store(), snapshot);
   if (stat) places_versions_.emplace(snapshot, stat->version);
   // Of several places of one frame, one must be right: the others may be from before it was moved.
-  std::optional<std::uint64_t> nowhere;
-  FrameLocation wrong;
-  std::optional<std::uint64_t> found;
-  const auto require_found = [&] {
-    if (!nowhere) return;
-    throw Error(ErrorCode::kDamaged,
-                fmt::format("{} is damaged: it points to {} at offset {}, where no such frame is",
-                            places->key(), pack_key(wrong.pack), wrong.offset),
-                "'vmpack verify' tells more; until it is mended, nothing is collected");
-  };
+  std::unordered_map<std::uint64_t, FrameLocation> nowhere;
+  std::unordered_set<std::uint64_t> found;
   places->for_each([&](std::uint64_t prefix, const FrameLocation& location) {
     if (!order_.contains(prefix)) return;
-    if (nowhere != prefix) require_found();
     const auto number = pack_numbers_.find(location.pack);
     PackInUse* pack = number == pack_numbers_.end() ? nullptr : &packs_[number->second];
     PackedFrame* frame = pack == nullptr ? nullptr : pack->frame_at(location);
     if (frame == nullptr || frame->prefix != prefix) {
-      if (found == prefix) return;
-      nowhere = prefix;
-      wrong = location;
+      nowhere.emplace(prefix, location);
       return;
     }
-    found = prefix;
-    nowhere.reset();
+    found.insert(prefix);
     if (frame->in_use) return;
     frame->in_use = true;
     pack->used_bytes += frame->stored_bytes;
   });
-  require_found();
+  std::erase_if(nowhere, [&](const auto& place) { return found.contains(place.first); });
+  if (!nowhere.empty()) require_unneeded(snapshot, nowhere, places->key());
+}
+
+/// Frames that others need may have a place here from when this snapshot's ancestors did.
+void LiveFrames::require_unneeded(const SnapshotDigest& snapshot,
+                                  const std::unordered_map<std::uint64_t, FrameLocation>& nowhere,
+                                  const std::string& places) const {
+  const auto require = [&](std::uint64_t prefix) {
+    const auto wrong = nowhere.find(prefix);
+    if (wrong == nowhere.end()) return;
+    throw Error(ErrorCode::kDamaged,
+                fmt::format("{} is damaged: it points to {} at offset {}, where no such frame is", places,
+                            pack_key(wrong->second.pack), wrong->second.offset),
+                "'vmpack verify' tells more; until it is mended, nothing is collected");
+  };
+  walk_frames(repository_, snapshot, repository_.manifest(snapshot),
+              {[&](const FrameDigest& node) {
+                 require(node.prefix());
+                 return true;
+               },
+               [&](const FrameDigest& frame) {
+                 require(frame.prefix());
+                 const auto [first, last] = bases_of_.equal_range(frame.prefix());
+                 for (auto base = first; base != last; ++base) require(base->second);
+               }});
 }
 
 const PackInUse* LiveFrames::pack(const PackDigest& digest) const {

@@ -81,6 +81,10 @@ class LiveFrames {
   void walk(const SnapshotDigest& snapshot);
   void read_packs(Progress& progress);
   void mark(const SnapshotDigest& snapshot);
+  /// `nowhere`: places of the snapshot where no frame is.
+  void require_unneeded(const SnapshotDigest& snapshot,
+                        const std::unordered_map<std::uint64_t, FrameLocation>& nowhere,
+                        const std::string& places) const;
 
   const Repository& repository_;
   std::vector<SnapshotDigest> snapshots_;
@@ -90,6 +94,7 @@ class LiveFrames {
   std::uint64_t next_node_ = 0;
   std::uint64_t next_data_ = kFirstData;
   std::unordered_set<std::uint64_t> bases_;
+  std::unordered_multimap<std::uint64_t, std::uint64_t> bases_of_;  // of delta frames that are needed
   std::unordered_map<SnapshotDigest, StoreVersion, DigestHash> places_versions_;
   std::vector<PackInUse> packs_;  // sorted by digest
   std::unordered_map<PackDigest, std::size_t, DigestHash> pack_numbers_;
