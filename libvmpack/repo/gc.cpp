@@ -24,6 +24,9 @@ namespace {
 constexpr std::size_t kIndexFilesMax = 8;
 /// The lease is looked at before every so many files are deleted.
 constexpr std::size_t kDeletedBetweenRenewals = 64;
+/// So many keys may be marked at a time, so that the file of marks stays well below its limit; a later run
+/// marks the rest.
+constexpr std::size_t kMarkedMax = 500'000;
 /// Leases that are over are removed a day later: until then they may tell why something stayed.
 constexpr std::int64_t kLeaseRestSeconds = 24 * 60 * 60;
 
@@ -234,6 +237,8 @@ class Collection {
     }
     drop_marks_of_needed(live);
     require_lease();
+    const std::size_t marked = condemned_.keys().size();
+    keys.resize(std::min(keys.size(), kMarkedMax - std::min(marked, kMarkedMax)));
     if (keys.empty()) return write_condemned(store_, condemned_);
     condemned_.batches.push_back({store_.now(), false, std::move(keys)});
     write_condemned(store_, condemned_);
