@@ -37,8 +37,6 @@ using namespace vmpack;
 
 enum ExitCode { kDone = 0, kFailed = 1, kWrongUsage = 2 };
 
-/// How long requests that are under way may take after the signal to stop.
-constexpr std::chrono::seconds kStopDeadline{5};
 constexpr std::chrono::milliseconds kStopPoll{20};
 
 /// SIGTERM and SIGINT, blocked in every thread: this one waits for them.
@@ -111,9 +109,9 @@ std::vector<Listener> open_all(const std::vector<ListenAddress>& addresses) {
 }
 
 /// Opens all before any client is served.
-std::vector<std::string> listen(Server& server, const Options& options) {
-  std::vector<Listener> nbd = open_all(options.nbd);
-  std::vector<Listener> http = open_all(options.http);
+std::vector<std::string> listen(Server& server, const Settings& settings) {
+  std::vector<Listener> nbd = open_all(settings.nbd);
+  std::vector<Listener> http = open_all(settings.http);
   std::vector<std::string> uris;
   for (Listener& listener : nbd) {
     uris.push_back(nbd_uri(listener));
@@ -126,10 +124,10 @@ std::vector<std::string> listen(Server& server, const Options& options) {
   return uris;
 }
 
-void stop(Server& server, const StopSignals& signals, spdlog::logger& log) {
+void stop(Server& server, std::chrono::seconds drain, const StopSignals& signals, spdlog::logger& log) {
   log.info("stopping: {} connections are open", server.connections());
   server.begin_stop();
-  const auto deadline = std::chrono::steady_clock::now() + kStopDeadline;
+  const auto deadline = std::chrono::steady_clock::now() + drain;
   while (server.connections() > 0 && std::chrono::steady_clock::now() < deadline) {
     if (signals.arrives_within(kStopPoll)) break;
   }
@@ -138,29 +136,30 @@ void stop(Server& server, const StopSignals& signals, spdlog::logger& log) {
   log.info("stopped");
 }
 
-void run(const Options& options) {
+void run(const Settings& settings) {
   const StopSignals signals;
-  spdlog::logger log = make_log(options.log_level);
+  spdlog::logger log = make_log(settings.log_level);
   raise_descriptor_limit();
-  const std::shared_ptr<const Repository> repository = Repository::open(open_store(options.repository));
-  RepositoryExports exports(repository, std::make_shared<FrameCache>(options.cache_bytes));
+  const std::shared_ptr<const Repository> repository = Repository::open(open_store(settings.repository));
+  RepositoryExports exports(repository, std::make_shared<FrameCache>(settings.cache.memory_bytes));
   const unsigned workers = std::max(4U, 2 * std::thread::hardware_concurrency());
-  Server server(exports, ServerLimits{}, {options.threads, workers}, log);
-  const auto uris = listen(server, options);
-  log.info("serving {} with {} of cache", repository->store().location(), format_bytes(options.cache_bytes));
+  Server server(exports, settings.limits, {settings.threads, workers}, log);
+  const auto uris = listen(server, settings);
+  log.info("serving {} with {} of cache", repository->store().location(),
+           format_bytes(settings.cache.memory_bytes));
   for (const auto& uri : uris) log.info("listening on {}", uri);
-  const ReadyFile ready(options.ready_file, uris);
+  const ReadyFile ready(settings.ready_file, uris);
   signals.wait();
-  stop(server, signals, log);
+  stop(server, settings.drain, signals, log);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto [options, exit_code] = parse_options(argc, argv, std::cout, std::cerr);
-  if (!options) return exit_code;
+  const auto [settings, exit_code] = parse_options(argc, argv, std::cout, std::cerr);
+  if (!settings) return exit_code;
   try {
-    run(*options);
+    run(*settings);
     return kDone;
   } catch (const Error& error) {
     print_error(std::cerr, error.what(), error.hint());

@@ -30,9 +30,9 @@ struct Texts {
 
 unsigned default_threads() { return std::clamp(std::thread::hardware_concurrency(), 1U, kThreadsMax); }
 
-void add_options(CLI::App& app, Options& options, Texts& texts) {
+void add_options(CLI::App& app, Settings& settings, Texts& texts) {
   app.set_version_flag("--version", std::string("vmserve ") + VMPACK_VERSION);
-  app.add_option("--repo", options.repository, "Repository: a folder, or s3://BUCKET/PREFIX")
+  app.add_option("--repo", settings.repository, "Repository: a folder, or s3://BUCKET/PREFIX")
       ->envname("VMPACK_REPO")
       ->required();
   app.add_option(
@@ -48,37 +48,37 @@ void add_options(CLI::App& app, Options& options, Texts& texts) {
   app.add_option("--cache", texts.cache, "Memory for decoded frames, as in 512M or 2G")
       ->type_name("SIZE")
       ->capture_default_str();
-  app.add_option("--threads", options.threads, "Network threads")
+  app.add_option("--threads", settings.threads, "Network threads")
       ->check(CLI::Range(1U, kThreadsMax))
       ->default_val(default_threads());
-  app.add_option("--log-level", options.log_level, "How much to say on stderr")
+  app.add_option("--log-level", settings.log_level, "How much to say on stderr")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->default_val("info");
-  app.add_option("--ready-file", options.ready_file,
+  app.add_option("--ready-file", settings.ready_file,
                  "Write the URIs that are served to this file, one a line, once clients may connect")
       ->type_name("FILE");
 }
 
-void read_texts(Options& options, const Texts& texts) {
-  options.cache_bytes = parse_size(texts.cache);
-  if (options.cache_bytes < kFrameCacheBytesMin) {
+void read_texts(Settings& settings, const Texts& texts) {
+  settings.cache.memory_bytes = parse_size(texts.cache);
+  if (settings.cache.memory_bytes < kFrameCacheBytesMin) {
     throw Error(ErrorCode::kInvalid, "--cache must be at least 64M");
   }
-  for (const auto& text : texts.nbd) options.nbd.push_back(parse_listen_address(text, kNbdPort));
-  for (const auto& text : texts.http) options.http.push_back(parse_listen_address(text, kHttpPort));
-  if (options.nbd.empty()) options.nbd.push_back(parse_listen_address(kNbdDefault, kNbdPort));
+  for (const auto& text : texts.nbd) settings.nbd.push_back(parse_listen_address(text, kNbdPort));
+  for (const auto& text : texts.http) settings.http.push_back(parse_listen_address(text, kHttpPort));
+  if (settings.nbd.empty()) settings.nbd.push_back(parse_listen_address(kNbdDefault, kNbdPort));
 }
 
 }  // namespace
 
 ParsedOptions parse_options(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
-  Options options;
+  Settings settings;
   Texts texts;
   CLI::App app("Serves the images of a vmpack repository over the network, read-only.", "vmserve");
-  add_options(app, options, texts);
+  add_options(app, settings, texts);
   try {
     app.parse(argc, argv);
-    read_texts(options, texts);
+    read_texts(settings, texts);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {
       app.exit(error, out, err);
@@ -90,7 +90,7 @@ ParsedOptions parse_options(int argc, const char* const* argv, std::ostream& out
     print_error(err, error.what(), error.hint());
     return {std::nullopt, kUsageError};
   }
-  return {std::move(options), 0};
+  return {std::move(settings), 0};
 }
 
 void print_error(std::ostream& err, std::string_view message, std::string_view hint) {

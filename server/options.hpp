@@ -2,30 +2,17 @@
 // vmserve's command line.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <ostream>
-#include <string>
 #include <string_view>
-#include <vector>
 
-#include "server/listener.hpp"
+#include "server/settings.hpp"
 
 namespace vmpack {
 
-struct Options {
-  std::string repository;
-  std::vector<ListenAddress> nbd;
-  std::vector<ListenAddress> http;
-  std::uint64_t cache_bytes = 0;
-  unsigned threads = 0;  ///< network threads
-  std::string log_level;
-  std::string ready_file;  ///< empty: none
-};
-
 /// The command line, or with what to exit: it was --help or --version (0), or it makes no sense (2).
 struct ParsedOptions {
-  std::optional<Options> options;
+  std::optional<Settings> settings;
   int exit_code = 0;
 };
 [[nodiscard]] ParsedOptions parse_options(int argc, const char* const* argv, std::ostream& out,

@@ -23,39 +23,39 @@ struct Parsed {
 
 void check_wrong(std::vector<const char*> arguments, std::string_view reason) {
   const Parsed parsed(std::move(arguments));
-  CHECK_FALSE(parsed.result.options);
+  CHECK_FALSE(parsed.result.settings);
   CHECK(parsed.result.exit_code == 2);
   CHECK(parsed.err.str().find(reason) != std::string::npos);
 }
 
 TEST_CASE("the repository is all that is needed") {
   const Parsed parsed({"--repo", "/srv/images"});
-  REQUIRE(parsed.result.options);
-  const Options& options = *parsed.result.options;
-  CHECK(options.repository == "/srv/images");
-  REQUIRE(options.nbd.size() == 1);
-  CHECK(std::get<TcpAddress>(options.nbd.front()).host == "127.0.0.1");
-  CHECK(std::get<TcpAddress>(options.nbd.front()).port == "10809");
-  CHECK(options.cache_bytes == 512 * kMiB);
-  CHECK(options.threads >= 1);
-  CHECK(options.log_level == "info");
+  REQUIRE(parsed.result.settings);
+  const Settings& settings = *parsed.result.settings;
+  CHECK(settings.repository == "/srv/images");
+  REQUIRE(settings.nbd.size() == 1);
+  CHECK(std::get<TcpAddress>(settings.nbd.front()).host == "127.0.0.1");
+  CHECK(std::get<TcpAddress>(settings.nbd.front()).port == "10809");
+  CHECK(settings.cache.memory_bytes == 512 * kMiB);
+  CHECK(settings.threads >= 1);
+  CHECK(settings.log_level == "info");
 }
 
 TEST_CASE("the repository may come from the environment") {
   ::setenv("VMPACK_REPO", "/from/environment", 1);
   const Parsed parsed({});
   ::unsetenv("VMPACK_REPO");
-  REQUIRE(parsed.result.options);
-  CHECK(parsed.result.options->repository == "/from/environment");
+  REQUIRE(parsed.result.settings);
+  CHECK(parsed.result.settings->repository == "/from/environment");
 }
 
 TEST_CASE("several addresses may be served") {
   const Parsed parsed(
       {"--repo", "r", "--nbd", "[::1]:1", "--nbd", "unix:s", "--cache", "2G", "--threads", "3"});
-  REQUIRE(parsed.result.options);
-  CHECK(parsed.result.options->nbd.size() == 2);
-  CHECK(parsed.result.options->cache_bytes == 2 * kGiB);
-  CHECK(parsed.result.options->threads == 3);
+  REQUIRE(parsed.result.settings);
+  CHECK(parsed.result.settings->nbd.size() == 2);
+  CHECK(parsed.result.settings->cache.memory_bytes == 2 * kGiB);
+  CHECK(parsed.result.settings->threads == 3);
 }
 
 TEST_CASE("wrong usage ends in one clear message and exit code 2") {
@@ -71,7 +71,7 @@ TEST_CASE("wrong usage ends in one clear message and exit code 2") {
 TEST_CASE("help and version exit with 0") {
   const Parsed help({"--help"});
   CHECK(help.result.exit_code == 0);
-  CHECK_FALSE(help.result.options);
+  CHECK_FALSE(help.result.settings);
   CHECK(help.out.str().find("--nbd") != std::string::npos);
   const Parsed version({"--version"});
   CHECK(version.result.exit_code == 0);
