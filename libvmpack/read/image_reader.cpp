@@ -192,6 +192,7 @@ void ImageReader::read(std::uint64_t offset, ByteSpan into) const {
 bool ImageReader::try_read(std::uint64_t offset, ByteSpan into) const {
   state_->check_range(offset, into.size());
   const std::uint64_t region_bytes = state_->map.root().region_bytes;
+  const FrameCache::ReadGuard guard;
   while (!into.empty()) {
     const std::uint64_t within = offset % region_bytes;
     const ByteSpan piece = into.first(std::min<std::uint64_t>(into.size(), region_bytes - within));
@@ -203,8 +204,8 @@ bool ImageReader::try_read(std::uint64_t offset, ByteSpan into) const {
     };
     const auto data = [&](std::uint64_t at, std::uint64_t length, const FrameDigest& digest,
                           std::uint64_t from) {
-      const auto frame = state_->cache->find(digest);
-      if (!frame) return false;
+      const DecodedFrame* const frame = state_->cache->find(guard, digest);
+      if (frame == nullptr) return false;
       copy_from_frame(*frame, from, piece.subspan(at, length), digest);
       return true;
     };
