@@ -21,6 +21,8 @@ namespace {
 constexpr std::uint64_t kPieceBytes = 256 * kKiB;
 /// Room for one piece, its header, and a few replies without data.
 constexpr std::size_t kOutputBytes = kPieceBytes + 8 * kKiB;
+/// Read-ahead is done in parts of this, by several workers at once.
+constexpr std::uint64_t kAheadPartBytes = 512 * kKiB;
 constexpr std::size_t kPlainReplyBytesMax = 4 * kKiB;
 /// Replies of workers that leave together.
 constexpr std::size_t kJobsAtOnce = 16;
@@ -101,7 +103,10 @@ asio::awaitable<void> Transmission::serve_received() {
     if (stopping_ && has_work) verdict = {Action::kFail, Status::kShutdown, 0, "the server is being stopped"};
     // The common case, without a coroutine of its own.
     const bool quick = verdict.action == Action::kRead && fits_in_output(*request);
-    if (quick && serve_from_memory(*request, {request->offset, request->length}, true)) continue;
+    if (quick && serve_from_memory(*request, {request->offset, request->length}, true)) {
+      note_read(*request, true);
+      continue;
+    }
     co_await serve(*request, verdict);
   }
   // Left at the start of the buffer, a part of a request always has room for its rest.
@@ -172,6 +177,29 @@ asio::awaitable<void> Transmission::serve_read(Request request) {
     co_await enqueue(std::move(job));
   }
   if (--pieces->left == 0 && !all_from_memory && terms_.structured) end_in_order(request);
+  note_read(request, all_from_memory);
+}
+
+void Transmission::note_read(const Request& request, bool from_memory) {
+  const ByteRange ahead =
+      read_ahead_.note({request.offset, request.length}, from_memory, terms_.export_bytes);
+  if (ahead.length > 0) fetch_ahead(ahead);
+}
+
+void Transmission::fetch_ahead(ByteRange range) {
+  for (std::uint64_t at = range.offset; at < range.end(); at += kAheadPartBytes) {
+    const ByteRange part{at, std::min(kAheadPartBytes, range.end() - at)};
+    const Claim claim{1, part.length};
+    if (!server_.budget.try_take(claim)) return;  // others wait for what they have asked for
+    asio::post(server_.workers, [self = shared_from_this(), part, claim] {
+      try {
+        if (!self->broken_) self->agreement_.exported.image->prefetch(part.offset, part.length);
+      } catch (const std::exception&) {
+        // The client may never come for it. If it does, its request meets the same, and is what is reported.
+      }
+      self->server_.budget.give_back(claim);
+    });
+  }
 }
 
 /// Ends a reply whose chunks are all on their way: behind those of workers, which leave after the output's.

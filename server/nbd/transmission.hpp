@@ -15,6 +15,7 @@
 #include "server/context.hpp"
 #include "server/nbd/handshake.hpp"
 #include "server/nbd/job.hpp"
+#include "server/nbd/read_ahead.hpp"
 #include "server/nbd/reply.hpp"
 #include "server/nbd/request.hpp"
 
@@ -70,6 +71,10 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   /// Answers [range] of a read if all of it is in memory; the output must have room.
   bool serve_from_memory(const Request& request, ByteRange range, bool last);
 
+  /// What the client is likely to ask for next comes into the cache meanwhile.
+  void note_read(const Request& request, bool from_memory);
+  void fetch_ahead(ByteRange range);
+
   asio::awaitable<void> make_room(std::size_t bytes);
   /// Sends everything that is ready. Returns at once when that is being done already.
   asio::awaitable<void> flush();
@@ -94,6 +99,7 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   TransmissionStatistics statistics_;
 
   Input input_;
+  ReadAhead read_ahead_;
   bool leaving_ = false;              ///< no more requests are taken
   bool stopping_ = false;             ///< because the server stops
   std::atomic<bool> broken_ = false;  ///< nothing can be sent any more: workers need not start
