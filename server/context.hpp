@@ -6,7 +6,7 @@
 
 #include "server/budget.hpp"
 #include "server/export.hpp"
-#include "server/limits.hpp"
+#include "server/policy.hpp"
 
 namespace spdlog {
 class logger;
@@ -18,8 +18,10 @@ struct ServerContext {
   ExportCatalog& catalog;
   boost::asio::thread_pool& workers;  ///< for everything that may block
   Budget& budget;
-  const ServerLimits& limits;
+  CurrentPolicy& current_policy;
   spdlog::logger& log;
+
+  [[nodiscard]] PolicyPtr policy() const { return current_policy.get(); }
 };
 
 }  // namespace vmpack

@@ -25,9 +25,9 @@
 #include "libvmpack/read/frame_cache.hpp"
 #include "libvmpack/repo/repository.hpp"
 #include "libvmpack/store/store.hpp"
-#include "server/limits.hpp"
 #include "server/listener.hpp"
 #include "server/options.hpp"
+#include "server/policy.hpp"
 #include "server/repository_exports.hpp"
 #include "server/server.hpp"
 
@@ -143,7 +143,7 @@ void run(const Settings& settings) {
   const std::shared_ptr<const Repository> repository = Repository::open(open_store(settings.repository));
   RepositoryExports exports(repository, std::make_shared<FrameCache>(settings.cache.memory_bytes));
   const unsigned workers = std::max(4U, 2 * std::thread::hardware_concurrency());
-  Server server(exports, settings.limits, {settings.threads, workers}, log);
+  Server server(exports, make_policy(settings), {settings.threads, workers}, log);
   const auto uris = listen(server, settings);
   log.info("serving {} with {} of cache", repository->store().location(),
            format_bytes(settings.cache.memory_bytes));

@@ -57,34 +57,33 @@ struct NetworkThread {
   }
 };
 
-/// "127.0.0.1:40312", or "unix (pid 1234)".
-std::string peer_name(Socket& socket) {
+Client describe_client(Socket& socket) {
   boost::system::error_code error;
   const auto endpoint = socket.remote_endpoint(error);
-  if (error) return "a client";
+  if (error) return {.peer = "a client"};
   if (endpoint.protocol().family() == AF_UNIX) {
     ucred credentials{};
     socklen_t bytes = sizeof(credentials);
     ::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &bytes);
-    return fmt::format("unix (pid {})", credentials.pid);
+    return {.peer = fmt::format("unix (pid {})", credentials.pid), .local = true};
   }
   std::array<char, NI_MAXHOST> host{};
   std::array<char, NI_MAXSERV> port{};
   ::getnameinfo(endpoint.data(), static_cast<socklen_t>(endpoint.size()), host.data(), host.size(),
                 port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV);
-  return fmt::format("{}:{}", host.data(), port.data());
+  return {.peer = fmt::format("{}:{}", host.data(), port.data()),
+          .address = parse_ip_address(host.data()).value_or(IpAddress{})};
 }
 
 }  // namespace
 
 struct Server::State {
-  State(ExportCatalog& catalog, const ServerLimits& server_limits, ServerThreads count,
-        spdlog::logger& logger)
-      : limits(server_limits),
-        budget({limits.requests_in_flight, limits.bytes_in_flight}),
+  State(ExportCatalog& catalog, const PolicyPtr& policy, ServerThreads count, spdlog::logger& logger)
+      : current_policy(policy),
+        budget({policy->limits.requests_in_flight, policy->limits.bytes_in_flight}),
         threads(count.network),
         workers(count.workers),
-        context{catalog, workers, budget, limits, logger} {
+        context{catalog, workers, budget, current_policy, logger} {
     for (NetworkThread& network : threads) {
       asio::co_spawn(network.context, network.check_deadlines(), asio::detached);
       network.thread = std::thread([&network] { network.context.run(); });
@@ -98,7 +97,7 @@ struct Server::State {
 
   asio::awaitable<void> accept_clients(std::shared_ptr<Acceptor> acceptor, Protocol protocol);
   void admit(NetworkThread& network, Socket socket, Protocol protocol);
-  ConnectionPtr make_connection(Socket socket, std::string peer, Protocol protocol);
+  ConnectionPtr make_connection(Socket socket, Client client, Protocol protocol);
   void listen(Listener listener, Protocol protocol);
   static void start(State& state, NetworkThread& network, const ConnectionPtr& connection);
   void finish_stop();
@@ -110,7 +109,7 @@ struct Server::State {
   }
 
   // Destroyed from the last to the first: what is further down refers to what is further up.
-  const ServerLimits limits;
+  CurrentPolicy current_policy;
   Budget budget;
   std::vector<Listener> listeners;
   std::vector<NetworkThread> threads;
@@ -141,21 +140,22 @@ asio::awaitable<void> Server::State::accept_clients(std::shared_ptr<Acceptor> ac
   }
 }
 
-ConnectionPtr Server::State::make_connection(Socket socket, std::string peer, Protocol protocol) {
+ConnectionPtr Server::State::make_connection(Socket socket, Client client, Protocol protocol) {
   if (protocol == Protocol::kHttp)
-    return std::make_shared<http::Session>(std::move(socket), context, std::move(peer));
-  return std::make_shared<nbd::Session>(std::move(socket), context, std::move(peer));
+    return std::make_shared<http::Session>(std::move(socket), context, std::move(client));
+  return std::make_shared<nbd::Session>(std::move(socket), context, std::move(client));
 }
 
 void Server::State::admit(NetworkThread& network, Socket socket, Protocol protocol) {
-  std::string peer = peer_name(socket);
-  if (connections >= limits.connections) {
-    context.log.warn("{}: refused, {} connections are open", peer, limits.connections);
+  Client client = describe_client(socket);
+  const std::size_t connections_max = current_policy.get()->limits.connections;
+  if (connections >= connections_max) {
+    context.log.warn("{}: refused, {} connections are open", client.peer, connections_max);
     return;
   }
   ++connections;
   ++network.load;
-  auto connection = make_connection(std::move(socket), std::move(peer), protocol);
+  auto connection = make_connection(std::move(socket), std::move(client), protocol);
   asio::post(network.context, [this, &network, connection] { start(*this, network, connection); });
 }
 
@@ -180,8 +180,8 @@ void Server::State::finish_stop() {
   workers.join();
 }
 
-Server::Server(ExportCatalog& catalog, const ServerLimits& limits, ServerThreads threads, spdlog::logger& log)
-    : state_(std::make_unique<State>(catalog, limits, threads, log)) {}
+Server::Server(ExportCatalog& catalog, PolicyPtr policy, ServerThreads threads, spdlog::logger& log)
+    : state_(std::make_unique<State>(catalog, policy, threads, log)) {}
 
 Server::~Server() { finish_stop(); }
 
@@ -199,6 +199,16 @@ void Server::State::listen(Listener listener, Protocol protocol) {
 void Server::serve_nbd(Listener listener) { state_->listen(std::move(listener), Protocol::kNbd); }
 
 void Server::serve_http(Listener listener) { state_->listen(std::move(listener), Protocol::kHttp); }
+
+void Server::set_policy(PolicyPtr policy) {
+  const auto in_flight = [](const PolicyPtr& of) {
+    return std::pair(of->limits.requests_in_flight, of->limits.bytes_in_flight);
+  };
+  if (in_flight(policy) != in_flight(state_->current_policy.get())) {
+    state_->context.log.warn("what all connections may have in flight stays as it was until a restart");
+  }
+  state_->current_policy.set(std::move(policy));
+}
 
 std::size_t Server::connections() const { return state_->connections; }
 

@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "server/export.hpp"
-#include "server/limits.hpp"
 #include "server/listener.hpp"
+#include "server/policy.hpp"
 
 namespace spdlog {
 class logger;
@@ -19,11 +19,12 @@ struct ServerThreads {
   unsigned workers = 4;
 };
 
-/// Methods are for one thread, the one that made the server. `catalog` and `log` must outlive it.
+/// Methods are for one thread, the one that made the server, unless they say otherwise. `catalog` and `log`
+/// must outlive it.
 class Server {
  public:
   /// Starts the threads; they inherit the caller's signal mask.
-  Server(ExportCatalog& catalog, const ServerLimits& limits, ServerThreads threads, spdlog::logger& log);
+  Server(ExportCatalog& catalog, PolicyPtr policy, ServerThreads threads, spdlog::logger& log);
   /// As finish_stop().
   ~Server();
   Server(const Server&) = delete;
@@ -33,6 +34,9 @@ class Server {
   void serve_nbd(Listener listener);
   /// The same for HTTP clients.
   void serve_http(Listener listener);
+
+  /// For connections that begin from now on. What all of them may have in flight stays as it was. Any thread.
+  void set_policy(PolicyPtr policy);
 
   [[nodiscard]] std::size_t connections() const;
 

@@ -24,10 +24,11 @@ std::string_view as_view(boost::beast::string_view text) { return {text.data(), 
 
 }  // namespace
 
-Session::Session(Socket socket, ServerContext& server, std::string peer)
+Session::Session(Socket socket, ServerContext& server, Client client)
     : server_(server),
       socket_(std::move(socket)),
-      peer_(std::move(peer)),
+      policy_(server.policy()),
+      client_(std::move(client)),
       buffer_(kHeaderBytesMax),
       waits_since_(std::chrono::steady_clock::now()) {}
 
@@ -36,9 +37,9 @@ asio::awaitable<void> Session::run() {
     bool goes_on = true;
     while (goes_on) goes_on = co_await serve_one();
   } catch (const boost::system::system_error& error) {
-    server_.log.debug("{}: the connection ended: {}", peer_, error.code().message());
+    server_.log.debug("{}: the connection ended: {}", client_.peer, error.code().message());
   } catch (const std::exception& error) {
-    server_.log.error("{}: closed: {}", peer_, error.what());
+    server_.log.error("{}: closed: {}", client_.peer, error.what());
   }
   boost::system::error_code ignored;
   socket_.shutdown(asio::socket_base::shutdown_send, ignored);
@@ -82,7 +83,7 @@ void Session::stop() {
 }
 
 void Session::check_deadlines(std::chrono::steady_clock::time_point now) {
-  const auto limit = sending_ ? server_.limits.send_stall : server_.limits.handshake;
+  const auto limit = sending_ ? policy_->limits.send_stall : policy_->limits.handshake;
   boost::system::error_code ignored;
   if (now - waits_since_ > limit) socket_.close(ignored);
 }

@@ -4,7 +4,6 @@
 
 #include <boost/beast/core/flat_buffer.hpp>
 #include <chrono>
-#include <string>
 
 #include "server/connection.hpp"
 #include "server/context.hpp"
@@ -13,8 +12,7 @@ namespace vmpack::http {
 
 class Session final : public Connection {
  public:
-  /// `peer` names the client in the log.
-  Session(Socket socket, ServerContext& server, std::string peer);
+  Session(Socket socket, ServerContext& server, Client client);
 
   asio::awaitable<void> run() override;
   void stop() override;
@@ -26,7 +24,8 @@ class Session final : public Connection {
 
   ServerContext& server_;
   Socket socket_;
-  const std::string peer_;
+  const PolicyPtr policy_;
+  const Client client_;
   boost::beast::flat_buffer buffer_;  // what was read of the next request
   std::chrono::steady_clock::time_point waits_since_;
   bool sending_ = false;

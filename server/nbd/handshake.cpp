@@ -30,8 +30,8 @@ Handshake::Answer acknowledge(Option option, Handshake::Next next = Handshake::N
 
 }  // namespace
 
-Handshake::Handshake(ExportCatalog& catalog, spdlog::logger& log, std::string peer)
-    : catalog_(catalog), log_(log), peer_(std::move(peer)) {}
+Handshake::Handshake(ExportCatalog& catalog, const AccessRules& access, spdlog::logger& log, Client client)
+    : catalog_(catalog), access_(access), log_(log), client_(std::move(client)) {}
 
 bool Handshake::accept_client_flags(std::uint32_t flags) {
   constexpr std::uint32_t kKnown = kFixedNewstyle | kNoZeroes;
@@ -47,7 +47,7 @@ Handshake::Answer Handshake::answer(Option option, ByteView data) {
     return answer_known(option, data);
   } catch (const Error& error) {
     // Not about the export that was named: open() has answered for those.
-    log_.error("{}: {}", peer_, error.what());
+    log_.error("{}: {}", client_.peer, error.what());
     return refuse(option, OptionReply::kErrorPolicy, "the server could not answer; its log says why");
   }
 }
@@ -93,11 +93,12 @@ Handshake::Answer Handshake::list(ByteView data) {
   if (!data.empty()) return refuse(kOption, OptionReply::kErrorInvalid, "this option takes no data");
   const auto listings = catalog_.list(kExportsListedMax);
   if (listings.size() == kExportsListedMax) {
-    log_.warn("{}: the list of exports was cut at {}", peer_, format_count(kExportsListedMax));
+    log_.warn("{}: the list of exports was cut at {}", client_.peer, format_count(kExportsListedMax));
   }
   Answer answer;
   for (const auto& listing : listings) {
-    append_server_reply(answer.reply, kOption, listing.name, listing.description);
+    if (access_.may_open(client_, listing.name))
+      append_server_reply(answer.reply, kOption, listing.name, listing.description);
   }
   append_option_reply(answer.reply, kOption, OptionReply::kAck);
   return answer;
@@ -159,17 +160,25 @@ std::string Handshake::open(std::string_view name) {
   if (last_.image && last_name_ == name) return {};
   last_ = {};
   try {
-    last_ = catalog_.open(name);
+    if (!name.empty()) check_access(name);
+    Export opened = catalog_.open(name);
+    check_access(opened.name);
+    last_ = std::move(opened);
     last_name_ = name;
     return {};
   } catch (const Error& error) {
     const bool unknown = error.code() == ErrorCode::kNotFound || error.code() == ErrorCode::kInvalid;
     const std::string shown = printable(name.substr(0, kNameBytesShown));
-    log_.log(unknown ? spdlog::level::info : spdlog::level::err, "{}: cannot open export \"{}\": {}", peer_,
-             shown, error.what());
+    log_.log(unknown ? spdlog::level::info : spdlog::level::err, "{}: cannot open export \"{}\": {}",
+             client_.peer, shown, error.what());
     return unknown ? fmt::format("there is no export \"{}\"", shown)
                    : "the export cannot be opened; the server's log says why";
   }
+}
+
+void Handshake::check_access(std::string_view name) const {
+  if (access_.may_open(client_, name)) return;
+  throw Error(ErrorCode::kNotFound, "no access rule lets the client open it");
 }
 
 void Handshake::agree() {

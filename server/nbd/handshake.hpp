@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "libvmpack/base/bytes.hpp"
+#include "server/access.hpp"
 #include "server/export.hpp"
 #include "server/nbd/protocol.hpp"
 
@@ -27,8 +28,8 @@ struct Agreement {
 /// One client's handshake. Used by one thread at a time.
 class Handshake {
  public:
-  /// `peer` names the client in the log.
-  Handshake(ExportCatalog& catalog, spdlog::logger& log, std::string peer);
+  /// What `access` does not let the client open is answered as if it were not there.
+  Handshake(ExportCatalog& catalog, const AccessRules& access, spdlog::logger& log, Client client);
 
   /// False when the client set a flag that nobody offered: the connection must be closed.
   [[nodiscard]] bool accept_client_flags(std::uint32_t flags);
@@ -58,12 +59,15 @@ class Handshake {
   /// open. A client that asks twice within a handshake gets the same snapshot, whatever happens to the
   /// reference meanwhile.
   std::string open(std::string_view name);
+  /// Throws kNotFound unless the client may open the export of that name.
+  void check_access(std::string_view name) const;
   void agree();
   [[nodiscard]] std::uint16_t transmission_flags() const;
 
   ExportCatalog& catalog_;
+  const AccessRules& access_;
   spdlog::logger& log_;
-  std::string peer_;
+  Client client_;
   bool fixed_newstyle_ = false;
   bool zeroes_ = true;
   bool structured_ = false;

@@ -28,11 +28,12 @@ class Returned {
 
 }  // namespace
 
-Session::Session(Socket socket, ServerContext& server, std::string peer)
+Session::Session(Socket socket, ServerContext& server, Client client)
     : server_(server),
       executor_(socket.get_executor()),
       stream_(std::make_shared<Stream>(std::move(socket))),
-      peer_(std::move(peer)),
+      policy_(server.policy()),
+      client_(std::move(client)),
       phase_began_(std::chrono::steady_clock::now()) {}
 
 asio::awaitable<void> Session::run() {
@@ -41,9 +42,9 @@ asio::awaitable<void> Session::run() {
     if (agreement && !stopping_) co_await transmit(std::move(*agreement));
     co_await say_farewell();
   } catch (const boost::system::system_error& error) {
-    server_.log.debug("{}: the connection broke: {}", peer_, error.code().message());
+    server_.log.debug("{}: the connection broke: {}", client_.peer, error.code().message());
   } catch (const std::exception& error) {
-    server_.log.error("{}: closed: {}", peer_, error.what());
+    server_.log.error("{}: closed: {}", client_.peer, error.what());
   }
   stream_->close();
 }
@@ -58,13 +59,15 @@ void Session::close() { stream_->close(); }
 
 void Session::check_deadlines(std::chrono::steady_clock::time_point now) {
   const auto phase_seconds = now - phase_began_;
-  if (phase_ == Phase::kHandshake && phase_seconds > server_.limits.handshake) {
-    server_.log.info("{}: closed, its handshake took longer than {}", peer_, server_.limits.handshake);
+  if (phase_ == Phase::kHandshake && phase_seconds > policy_->limits.handshake) {
+    server_.log.info("{}: closed, its handshake took longer than {}", client_.peer,
+                     policy_->limits.handshake);
     close();
-  } else if (phase_ == Phase::kFarewell && phase_seconds > server_.limits.linger) {
+  } else if (phase_ == Phase::kFarewell && phase_seconds > policy_->limits.linger) {
     close();
-  } else if (const auto since = stream_->stalled_since(); since && now - *since > server_.limits.send_stall) {
-    server_.log.warn("{}: closed, it has taken no data for {}", peer_, server_.limits.send_stall);
+  } else if (const auto since = stream_->stalled_since();
+             since && now - *since > policy_->limits.send_stall) {
+    server_.log.warn("{}: closed, it has taken no data for {}", client_.peer, policy_->limits.send_stall);
     close();
   }
 }
@@ -77,14 +80,14 @@ void Session::enter(Phase phase) {
 // ---- handshake ----
 
 asio::awaitable<std::optional<Agreement>> Session::negotiate() {
-  Handshake handshake(server_.catalog, server_.log, peer_);
+  Handshake handshake(server_.catalog, policy_->access, server_.log, client_);
   const auto greeting = encode_greeting();
   co_await send(greeting);
   std::array<std::byte, kClientFlagsBytes> flags{};
   const bool complete = co_await stream_->read_all(flags);
   if (!complete) co_return std::nullopt;
   if (!handshake.accept_client_flags(*WireReader(flags).number<std::uint32_t>())) {
-    server_.log.warn("{}: closed, it set unknown client flags", peer_);
+    server_.log.warn("{}: closed, it set unknown client flags", client_.peer);
     co_return std::nullopt;
   }
   for (std::uint32_t options = 0; options < kOptionsMax; ++options) {
@@ -103,7 +106,7 @@ asio::awaitable<std::optional<Agreement>> Session::negotiate() {
     if (answer->next == Handshake::Next::kClose) co_return std::nullopt;
     if (answer->next == Handshake::Next::kTransmission) co_return handshake.agreement();
   }
-  server_.log.warn("{}: closed, it sent {} options and chose no export", peer_, kOptionsMax);
+  server_.log.warn("{}: closed, it sent {} options and chose no export", client_.peer, kOptionsMax);
   co_return std::nullopt;
 }
 
@@ -113,7 +116,7 @@ asio::awaitable<std::optional<OptionHeader>> Session::next_option() {
   if (!complete) co_return std::nullopt;
   const auto header = decode_option_header(bytes);
   if (!header || header->bytes > kOptionSkippedBytesMax) {
-    server_.log.warn("{}: closed, what it sent is no option", peer_);
+    server_.log.warn("{}: closed, what it sent is no option", client_.peer);
     co_return std::nullopt;
   }
   co_return header;
@@ -154,8 +157,9 @@ asio::awaitable<void> Session::send(ByteView bytes) {
 
 asio::awaitable<void> Session::transmit(Agreement agreement) {
   const std::string name = agreement.exported.name;
-  server_.log.info("{}: opened {} ({})", peer_, name, format_bytes(agreement.exported.image->size()));
-  transmission_ = std::make_shared<Transmission>(stream_, executor_, server_, std::move(agreement), peer_);
+  server_.log.info("{}: opened {} ({})", client_.peer, name, format_bytes(agreement.exported.image->size()));
+  transmission_ = std::make_shared<Transmission>(stream_, executor_, server_, policy_->limits,
+                                                 std::move(agreement), client_.peer);
   enter(Phase::kTransmission);
   std::exception_ptr error;
   try {
@@ -165,7 +169,7 @@ asio::awaitable<void> Session::transmit(Agreement agreement) {
   }
   const auto& statistics = transmission_->statistics();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - phase_began_;
-  server_.log.info("{}: {} {} after {:.1f} s: {} requests, {} sent, {} failed", peer_,
+  server_.log.info("{}: {} {} after {:.1f} s: {} requests, {} sent, {} failed", client_.peer,
                    error ? "lost" : "closed", name, seconds.count(), format_count(statistics.requests),
                    format_bytes(statistics.bytes_sent), format_count(statistics.failures));
   if (error) std::rethrow_exception(error);

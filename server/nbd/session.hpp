@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
 
 #include "server/connection.hpp"
 #include "server/context.hpp"
@@ -17,8 +16,7 @@ namespace vmpack::nbd {
 
 class Session final : public Connection {
  public:
-  /// `peer` names the client in the log.
-  Session(Socket socket, ServerContext& server, std::string peer);
+  Session(Socket socket, ServerContext& server, Client client);
 
   asio::awaitable<void> run() override;
   void stop() override;
@@ -41,7 +39,8 @@ class Session final : public Connection {
   ServerContext& server_;
   const asio::any_io_executor executor_;
   const std::shared_ptr<Stream> stream_;
-  const std::string peer_;
+  const PolicyPtr policy_;
+  Client client_;
   std::shared_ptr<Transmission> transmission_;
   Phase phase_ = Phase::kHandshake;
   std::chrono::steady_clock::time_point phase_began_;

@@ -32,10 +32,12 @@ constexpr std::chrono::seconds kFaultQuiet{10};
 }  // namespace
 
 Transmission::Transmission(std::shared_ptr<Stream> stream, const asio::any_io_executor& executor,
-                           ServerContext& server, Agreement agreement, std::string peer)
+                           ServerContext& server, const ServerLimits& limits, Agreement agreement,
+                           std::string peer)
     : stream_(std::move(stream)),
       executor_(executor),
       server_(server),
+      limits_(limits),
       agreement_(std::move(agreement)),
       terms_{agreement_.exported.image->size(), agreement_.structured, agreement_.block_status},
       peer_(std::move(peer)),
@@ -324,11 +326,10 @@ void Transmission::check_unbroken() const {
 // ---- workers ----
 
 asio::awaitable<void> Transmission::enqueue(JobPtr job) {
-  const ServerLimits& limits = server_.limits;
   job->reply_bytes_max = reply_bytes_max(*job);
   const auto full = [&] {
-    return jobs_ >= limits.connection_requests_in_flight ||
-           (jobs_ > 0 && job_bytes_ + job->reply_bytes_max > limits.connection_bytes_in_flight);
+    return jobs_ >= limits_.connection_requests_in_flight ||
+           (jobs_ > 0 && job_bytes_ + job->reply_bytes_max > limits_.connection_bytes_in_flight);
   };
   while (full()) {
     co_await flush();
@@ -339,10 +340,10 @@ asio::awaitable<void> Transmission::enqueue(JobPtr job) {
   // Only what goes beyond the connection's own reserve has to be asked for: others that take no data cannot
   // stop this one.
   const auto beyond = [&](std::uint64_t bytes) {
-    return bytes - std::min(bytes, limits.connection_bytes_reserved);
+    return bytes - std::min(bytes, limits_.connection_bytes_reserved);
   };
   job->claim.bytes = beyond(job_bytes_ + job->reply_bytes_max) - beyond(job_bytes_);
-  job->claim.requests = jobs_ < limits.connection_requests_reserved ? 0 : 1;
+  job->claim.requests = jobs_ < limits_.connection_requests_reserved ? 0 : 1;
   ++jobs_;
   job_bytes_ += job->reply_bytes_max;
   const bool asks = job->claim.requests > 0 || job->claim.bytes > 0;

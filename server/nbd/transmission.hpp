@@ -31,7 +31,7 @@ struct TransmissionStatistics {
 class Transmission : public std::enable_shared_from_this<Transmission> {
  public:
   Transmission(std::shared_ptr<Stream> stream, const asio::any_io_executor& executor, ServerContext& server,
-               Agreement agreement, std::string peer);
+               const ServerLimits& limits, Agreement agreement, std::string peer);
 
   /// Ends when the client leaves, when stop() was called and what was under way is answered, or with an
   /// exception when the connection breaks. Jobs may live longer, and hold this object.
@@ -93,6 +93,7 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   const std::shared_ptr<Stream> stream_;
   asio::any_io_executor executor_;
   ServerContext& server_;
+  const ServerLimits limits_;
   const Agreement agreement_;
   const Terms terms_;
   const std::string peer_;

@@ -64,14 +64,16 @@ struct Client {
   test::FakeCatalog catalog;
   std::ostringstream log_text;
   spdlog::logger log{"test", std::make_shared<spdlog::sinks::ostream_sink_st>(log_text)};
-  Handshake handshake{catalog, log, "client"};
+  AccessRules access;
+  Handshake handshake{catalog, access, log, {.peer = "client"}};
   Handshake::Answer last;
 };
 
 TEST_CASE("flags that nobody offered end the handshake") {
   test::FakeCatalog catalog;
   spdlog::logger log("test");
-  Handshake handshake(catalog, log, "client");
+  const AccessRules access;
+  Handshake handshake(catalog, access, log, {.peer = "client"});
   CHECK(handshake.accept_client_flags(0));
   CHECK(handshake.accept_client_flags(3));
   CHECK_FALSE(handshake.accept_client_flags(4));
@@ -148,6 +150,42 @@ TEST_CASE("a list holds every export") {
   CHECK(replies[0].type == OptionReply::kServer);
   CHECK(replies[3].type == OptionReply::kAck);
   client.check_refused(Option::kList, as_byte_view("x"), OptionReply::kErrorInvalid);
+}
+
+TEST_CASE("what a client may not open is answered as if it were not there") {
+  Client client;
+  client.catalog.add("secret:v1", client.image);
+  client.access = AccessRules({{{"web:*"}, {"*"}}});
+  client.ask(Option::kStructuredReply);
+  CHECK(client.ask(Option::kList).size() == 3);
+  CHECK(client.ask(Option::kInfo, info_data("web@00ff", {})).back().type == OptionReply::kAck);
+  const auto without_name = [](const std::vector<Reply>& replies) {
+    return std::string(as_text(replies.back().payload)).substr(0, std::string("there is no export").size());
+  };
+  for (const auto option : {Option::kInfo, Option::kGo}) {
+    const auto refused = client.ask(option, info_data("secret:v1", {}));
+    const auto unknown = client.ask(option, info_data("nobody:v1", {}));
+    CHECK(refused.back().type == OptionReply::kErrorUnknown);
+    CHECK(without_name(refused) == without_name(unknown));
+  }
+  client.check_refused(Option::kSetMetaContext, meta_data("secret:v1", {"base:allocation"}),
+                       OptionReply::kErrorUnknown);
+  CHECK(client.handshake.answer(Option::kExportName, as_byte_view("secret:v1")).next ==
+        Handshake::Next::kClose);
+  // Refused before anything of it was read.
+  client.check_refused(Option::kGo, info_data("broken:v1", {}), OptionReply::kErrorUnknown);
+  CHECK(client.log_text.str().find("damaged") == std::string::npos);
+}
+
+TEST_CASE("the empty name is judged by what it stands for") {
+  Client client;
+  client.catalog.exports[""] = client.catalog.exports["web:v1"];
+  client.access = AccessRules({{{"web:v1"}, {"*"}}});
+  CHECK(client.ask(Option::kInfo, info_data("", {})).back().type == OptionReply::kAck);
+  client.catalog.exports[""].name = "secret:v1";
+  client.check_refused(Option::kList, as_byte_view("x"), OptionReply::kErrorInvalid);
+  client.ask(Option::kInfo, info_data("web:v1", {}));  // forgets what was open
+  client.check_refused(Option::kInfo, info_data("", {}), OptionReply::kErrorUnknown);
 }
 
 TEST_CASE("abort is acknowledged and ends the connection, whatever comes with it") {

@@ -30,16 +30,15 @@ struct World {
     };
     catalog.add("web:v1", image);
     catalog.add("broken:v1", nullptr);
-    limits.bytes_in_flight = 48 * kMiB;
   }
 
   test::FakeCatalog catalog;
-  ServerLimits limits;
   Budget budget{{64, 48 * kMiB}};
   asio::io_context network{1};
   asio::thread_pool workers{1};
   spdlog::logger log{"fuzz"};
-  ServerContext context{catalog, workers, budget, limits, log};
+  CurrentPolicy policy{make_policy({.limits = {.bytes_in_flight = 48 * kMiB}})};
+  ServerContext context{catalog, workers, budget, policy, log};
 };
 
 asio::awaitable<void> send_all(Stream& stream, ByteView bytes) {
@@ -68,8 +67,8 @@ void run_connection(World& world, ByteView input) {
   network.restart();
   const asio::generic::stream_protocol protocol(AF_UNIX, 0);
   Stream client(Socket(network, protocol, pair[0]));
-  const auto session =
-      std::make_shared<nbd::Session>(Socket(network, protocol, pair[1]), world.context, "fuzz");
+  const auto session = std::make_shared<nbd::Session>(Socket(network, protocol, pair[1]), world.context,
+                                                      Client{.peer = "fuzz"});
   asio::co_spawn(network, send_all(client, input), asio::detached);
   asio::co_spawn(network, receive_all(client), asio::detached);
   asio::co_spawn(network, session->run(), asio::detached);

@@ -24,7 +24,7 @@ struct ServerUnderTest {
   explicit ServerUnderTest(const ServerLimits& limits = {}, std::size_t image_bytes = 8 * kMiB)
       : image(std::make_shared<FakeImage>(image_bytes, std::vector<ByteRange>{{1 * kMiB, 2 * kMiB}})) {
     catalog.add("web:v1", image);
-    server = std::make_unique<Server>(catalog, limits, ServerThreads{2, 4}, log);
+    server = std::make_unique<Server>(catalog, make_policy({.limits = limits}), ServerThreads{2, 4}, log);
   }
 
   [[nodiscard]] std::string path() const { return folder / "nbd.sock"; }
