@@ -4,7 +4,6 @@
 #pragma once
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 
 #include "libvmpack/base/units.hpp"
@@ -12,10 +11,14 @@
 namespace vmpack {
 
 struct ServerLimits {
-  std::size_t connections = 1024;
+  std::uint64_t connections = 1024;
+  /// From one IP address, so that one host cannot take all there are. Unix sockets are not counted.
+  std::uint64_t connections_per_address = 512;
 
   /// From connecting to transmission.
   std::chrono::seconds handshake{15};
+  /// Without a request in transmission; 0: for ever, as a guest that sleeps needs it.
+  std::chrono::seconds idle{0};
   /// How long a client may take none of the bytes that wait for it.
   std::chrono::seconds send_stall{60};
   /// How long a connection may take to end once it was said that it ends.

@@ -75,7 +75,7 @@ Listener open_tcp(const addrinfo& found, const std::string& address) {
 }
 
 std::vector<Listener> open_tcp(const TcpAddress& tcp) {
-  const auto address = fmt::format("{}:{}", tcp.host.empty() ? "*" : bracketed(tcp.host), tcp.port);
+  const auto address = listen_address_text(tcp);
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
@@ -182,6 +182,13 @@ ListenAddress parse_listen_address(std::string_view text, std::string_view defau
   port = port.empty() ? default_port : port.substr(1);
   if (!is_port(port)) throw bad("the port must be a number from 0 to 65535");
   return TcpAddress{std::string(host == "*" ? "" : host), std::string(port)};
+}
+
+std::string listen_address_text(const ListenAddress& address) {
+  if (const auto* to_unix = std::get_if<UnixAddress>(&address))
+    return fmt::format("{}{}", kUnixPrefix, to_unix->path);
+  const auto& tcp = std::get<TcpAddress>(address);
+  return fmt::format("{}:{}", tcp.host.empty() ? "*" : bracketed(tcp.host), tcp.port);
 }
 
 Listener::Listener(FileDescriptor descriptor, int family, std::string address)

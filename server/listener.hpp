@@ -26,6 +26,9 @@ using ListenAddress = std::variant<TcpAddress, UnixAddress>;
 /// allowed.
 [[nodiscard]] ListenAddress parse_listen_address(std::string_view text, std::string_view default_port);
 
+/// As parse_listen_address() takes it.
+[[nodiscard]] std::string listen_address_text(const ListenAddress& address);
+
 /// A socket that listens, non-blocking. The file of a unix socket goes when its listener does.
 class Listener {
  public:

@@ -108,9 +108,11 @@ std::vector<Listener> open_all(const std::vector<ListenAddress>& addresses) {
   return listeners;
 }
 
+std::vector<ListenAddress> default_nbd_addresses() { return {TcpAddress{"127.0.0.1", "10809"}}; }
+
 /// Opens all before any client is served.
 std::vector<std::string> listen(Server& server, const Settings& settings) {
-  std::vector<Listener> nbd = open_all(settings.nbd);
+  std::vector<Listener> nbd = open_all(settings.nbd.empty() ? default_nbd_addresses() : settings.nbd);
   std::vector<Listener> http = open_all(settings.http);
   std::vector<std::string> uris;
   for (Listener& listener : nbd) {
@@ -143,7 +145,7 @@ void run(const Settings& settings) {
   const std::shared_ptr<const Repository> repository = Repository::open(open_store(settings.repository));
   RepositoryExports exports(repository, std::make_shared<FrameCache>(settings.cache.memory_bytes));
   const unsigned workers = std::max(4U, 2 * std::thread::hardware_concurrency());
-  Server server(exports, make_policy(settings), {settings.threads, workers}, log);
+  Server server(exports, make_policy(settings), {static_cast<unsigned>(settings.threads), workers}, log);
   const auto uris = listen(server, settings);
   log.info("serving {} with {} of cache", repository->store().location(),
            format_bytes(settings.cache.memory_bytes));

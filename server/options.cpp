@@ -4,93 +4,107 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <thread>
+#include <map>
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
-#include "libvmpack/base/parse_size.hpp"
-#include "libvmpack/read/frame_cache.hpp"
+#include "server/config/file.hpp"
+#include "server/config/settings.hpp"
 
 namespace vmpack {
 namespace {
 
 constexpr int kUsageError = 2;
-constexpr std::string_view kNbdPort = "10809";
-constexpr std::string_view kHttpPort = "8080";
-constexpr const char* kNbdDefault = "127.0.0.1:10809";
-constexpr unsigned kThreadsMax = 256;
 
-/// What the command line gave, before it is looked at.
-struct Texts {
-  std::vector<std::string> nbd;
-  std::vector<std::string> http;
-  std::string cache = "512M";
-};
+using config::GivenByName;
+using config::Setting;
+using config::Texts;
 
-unsigned default_threads() { return std::clamp(std::thread::hardware_concurrency(), 1U, kThreadsMax); }
-
-void add_options(CLI::App& app, Settings& settings, Texts& texts) {
-  app.set_version_flag("--version", std::string("vmserve ") + VMPACK_VERSION);
-  app.add_option("--repo", settings.repository, "Repository: a folder, or s3://BUCKET/PREFIX")
-      ->envname("VMPACK_REPO")
-      ->required();
-  app.add_option(
-         "--nbd", texts.nbd,
-         fmt::format("Serve NBD on ADDRESS:PORT or unix:PATH; may be repeated (default: {})", kNbdDefault))
-      ->take_all()
-      ->type_name("ADDR");
-  app.add_option("--http", texts.http,
-                 "Answer HTTP on ADDRESS:PORT or unix:PATH: /healthz, and /in-use for 'vmpack gc --ask'; may "
-                 "be repeated")
-      ->take_all()
-      ->type_name("ADDR");
-  app.add_option("--cache", texts.cache, "Memory for decoded frames, as in 512M or 2G")
-      ->type_name("SIZE")
-      ->capture_default_str();
-  app.add_option("--threads", settings.threads, "Network threads")
-      ->check(CLI::Range(1U, kThreadsMax))
-      ->default_val(default_threads());
-  app.add_option("--log-level", settings.log_level, "How much to say on stderr")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
-      ->default_val("info");
-  app.add_option("--ready-file", settings.ready_file,
-                 "Write the URIs that are served to this file, one a line, once clients may connect")
-      ->type_name("FILE");
-}
-
-void read_texts(Settings& settings, const Texts& texts) {
-  settings.cache.memory_bytes = parse_size(texts.cache);
-  if (settings.cache.memory_bytes < kFrameCacheBytesMin) {
-    throw Error(ErrorCode::kInvalid, "--cache must be at least 64M");
+/// The command line before its values are looked at.
+class CommandLine {
+ public:
+  CommandLine() {
+    app_.set_version_flag("--version", std::string("vmserve ") + VMPACK_VERSION);
+    app_.add_option("--config", file_, "Read settings from this file; flags win over it")->type_name("FILE");
+    app_.add_flag("--check-config", check_, "Print what would be used, and exit");
+    for (const Setting& setting : config::settings_table()) add(setting);
+    app_.footer("Limits, rules of access and tokens are set in the file alone: docs/serving.md.");
   }
-  for (const auto& text : texts.nbd) settings.nbd.push_back(parse_listen_address(text, kNbdPort));
-  for (const auto& text : texts.http) settings.http.push_back(parse_listen_address(text, kHttpPort));
-  if (settings.nbd.empty()) settings.nbd.push_back(parse_listen_address(kNbdDefault, kNbdPort));
-}
+
+  /// Throws CLI::ParseError.
+  void parse(int argc, const char* const* argv) { app_.parse(argc, argv); }
+
+  [[nodiscard]] Settings settings() const {
+    return config::make_settings(file_.empty() ? config::ConfigFile() : config::read_config_file(file_),
+                                 flags());
+  }
+  [[nodiscard]] bool only_checks() const { return check_; }
+  int exit(const CLI::ParseError& error, std::ostream& out, std::ostream& err) {
+    return app_.exit(error, out, err);
+  }
+
+ private:
+  void add(const Setting& setting) {
+    const auto flag = fmt::format("--{}", setting.name);
+    const std::string help(setting.help);
+    CLI::Option* option = nullptr;
+    if (std::holds_alternative<config::SwitchField>(setting.field)) {
+      option = app_.add_flag(flag, help);
+    } else if (std::holds_alternative<config::AddressesField>(setting.field)) {
+      option = app_.add_option(flag, texts_[setting.name], help)->take_all();
+    } else {
+      option = app_.add_option(flag, text_[setting.name], help);
+    }
+    if (const Texts texts = config::texts_of(setting, defaults_);
+        texts.size() == 1 && texts != Texts{"false"})
+      option->default_str(texts.front());
+    if (!setting.value_name.empty()) option->type_name(std::string(setting.value_name));
+    options_[setting.name] = option;
+  }
+
+  [[nodiscard]] GivenByName flags() const {
+    GivenByName given;
+    for (const auto& [name, option] : options_) {
+      if (option->count() > 0) given[std::string(name)] = {option->results(), fmt::format("--{}", name)};
+    }
+    return given;
+  }
+
+  const Settings defaults_ = config::default_settings();
+  CLI::App app_{"Serves the images of a vmpack repository over the network, read-only.", "vmserve"};
+  std::string file_;
+  bool check_ = false;
+  std::map<std::string_view, std::string> text_;
+  std::map<std::string_view, Texts> texts_;
+  std::map<std::string_view, CLI::Option*> options_;
+};
 
 }  // namespace
 
 ParsedOptions parse_options(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
-  Settings settings;
-  Texts texts;
-  CLI::App app("Serves the images of a vmpack repository over the network, read-only.", "vmserve");
-  add_options(app, settings, texts);
+  CommandLine line;
   try {
-    app.parse(argc, argv);
-    read_texts(settings, texts);
+    line.parse(argc, argv);
+    Settings settings = line.settings();
+    if (!line.only_checks()) return {std::move(settings), 0};
+    out << config::describe(settings);
+    return {std::nullopt, 0};
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {
-      app.exit(error, out, err);
+      line.exit(error, out, err);
       return {std::nullopt, 0};
     }
     print_error(err, error.what(), "'vmserve --help' shows how");
-    return {std::nullopt, kUsageError};
   } catch (const Error& error) {
     print_error(err, error.what(), error.hint());
-    return {std::nullopt, kUsageError};
   }
-  return {std::move(settings), 0};
+  return {std::nullopt, kUsageError};
+}
+
+Settings reread_options(int argc, const char* const* argv) {
+  CommandLine line;
+  line.parse(argc, argv);
+  return line.settings();
 }
 
 void print_error(std::ostream& err, std::string_view message, std::string_view hint) {

@@ -13,6 +13,8 @@
 
 namespace vmpack {
 
+inline constexpr std::uint64_t kThreadsMax = 256;
+
 enum class TlsMode { kOff, kOffered, kRequired };
 
 struct TlsSettings {
@@ -49,7 +51,7 @@ struct Settings {
   std::vector<ListenAddress> nbd;
   std::vector<ListenAddress> http;
   CacheSettings cache;
-  unsigned threads = 0;  ///< network threads
+  std::uint64_t threads = 0;  ///< network threads
   std::string log_level;
   LogFormat log_format = LogFormat::kText;
   std::string ready_file;  ///< empty: none
@@ -57,6 +59,8 @@ struct Settings {
   std::vector<AccessRule> access;
   std::vector<TokenSettings> tokens;
   ServerLimits limits;
+  std::string user;               ///< to become once listening; empty: stay who started it
+  bool sandbox = true;            ///< give up what serving needs no rights for
   std::chrono::seconds drain{5};  ///< how long requests under way may take after the signal to stop
 };
 

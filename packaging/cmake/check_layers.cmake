@@ -36,7 +36,8 @@ set(third_party
   "boost/.*|server"
   "tbb/.*|libvmpack/ingest"
   "fuse.*\\.h|tools"
-  "CLI/.*|tools,server")
+  "CLI/.*|tools,server"
+  "toml\\+\\+/.*|server")
 
 set(errors "")
 foreach(folder IN LISTS folders)
