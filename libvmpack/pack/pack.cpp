@@ -238,6 +238,12 @@ FramePtr read_frame(Store& store, const FrameDigest& digest, const FrameLocation
   Bytes& stored = buffers[read_base ? 0 : 1];
   stored.resize(location.stored_bytes);
   store.get_range(key, location.offset, stored);
+  try {
+    return decode_frame(stored, digest, where, read_base);
+  } catch (const Error&) {
+    if (!store.distrust(key, location.offset, location.stored_bytes)) throw;
+  }
+  store.get_range(key, location.offset, stored);
   return decode_frame(stored, digest, where, read_base);
 }
 

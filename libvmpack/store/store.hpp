@@ -73,6 +73,12 @@ class Store {
   /// does.
   virtual void get_range(std::string_view key, std::uint64_t offset, ByteSpan into) = 0;
 
+  /// What get_range() gave proved to be damaged. True when that was a copy from nearer by, which is let go
+  /// now: read again.
+  virtual bool distrust(std::string_view /*key*/, std::uint64_t /*offset*/, std::uint64_t /*bytes*/) {
+    return false;
+  }
+
   /// The whole value; kLimit when it is larger than `bytes_max`. With `stat`, what it was at that moment.
   virtual Bytes get(std::string_view key, std::uint64_t bytes_max, StoreStat* stat = nullptr) = 0;
 
