@@ -3,15 +3,24 @@
 
 #include <sys/socket.h>
 
+#include <array>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <memory>
 
+#include "libvmpack/base/error.hpp"
+#include "libvmpack/base/units.hpp"
+
 namespace vmpack {
 namespace {
 
 namespace net_error = boost::asio::error;
+
+/// What is read at once: a record of the largest size, with what TLS adds.
+constexpr std::size_t kTlsReceiveBytes = 17 * kKiB;
+/// What is encrypted at once. A longer reply is sent part by part, so that it is not held twice.
+constexpr std::size_t kTlsSendBytes = 128 * kKiB;
 
 /// Takes `bytes` off the front of the buffers and returns what is left.
 std::span<asio::const_buffer> drop_front(std::span<asio::const_buffer> buffers, std::size_t bytes) {
@@ -25,6 +34,15 @@ std::span<asio::const_buffer> drop_front(std::span<asio::const_buffer> buffers, 
 
 }  // namespace
 
+/// The buffers between a socket and its TLS.
+struct Stream::Tls {
+  explicit Tls(const TlsServer& server) : connection(server) {}
+
+  TlsConnection connection;
+  Bytes received = Bytes(kTlsReceiveBytes);
+  Bytes sending;
+};
+
 Stream::Stream(Socket socket) : socket_(std::move(socket)) {
   boost::system::error_code ignored;
   socket_.non_blocking(true);
@@ -35,7 +53,19 @@ Stream::Stream(Socket socket) : socket_(std::move(socket)) {
   socket_.set_option(asio::socket_base::keep_alive(true), ignored);
 }
 
+Stream::~Stream() = default;
+
+// Plain connections go straight to the socket, without a coroutine more.
+
 asio::awaitable<std::size_t> Stream::read_some(ByteSpan into) {
+  return tls_ ? read_tls(into) : read_socket(into);
+}
+
+asio::awaitable<void> Stream::write(std::span<asio::const_buffer> buffers) {
+  return tls_ ? write_tls(buffers) : write_socket(buffers);
+}
+
+asio::awaitable<std::size_t> Stream::read_socket(ByteSpan into) {
   boost::system::error_code error;
   auto token = asio::redirect_error(asio::use_awaitable, error);
   const std::size_t bytes = co_await socket_.async_read_some(asio::buffer(into.data(), into.size()), token);
@@ -53,7 +83,7 @@ asio::awaitable<bool> Stream::read_all(ByteSpan into) {
   co_return true;
 }
 
-asio::awaitable<void> Stream::write(std::span<asio::const_buffer> buffers) {
+asio::awaitable<void> Stream::write_socket(std::span<asio::const_buffer> buffers) {
   while (!buffers.empty()) {
     boost::system::error_code error;
     const std::size_t bytes = socket_.write_some(buffers, error);
@@ -86,12 +116,75 @@ void Stream::interrupt_read() {
 
 void Stream::shut_down_send() {
   boost::system::error_code ignored;
+  if (tls_) {
+    tls_->connection.end();
+    tls_->connection.move_outgoing(tls_->sending);
+    // A client that takes nothing does not get to know that nothing comes.
+    socket_.write_some(asio::buffer(tls_->sending), ignored);
+  }
   socket_.shutdown(asio::socket_base::shutdown_send, ignored);
+}
+
+asio::awaitable<void> Stream::discard_input() {
+  Bytes scratch(4 * kKiB);
+  for (std::size_t bytes = scratch.size(); bytes > 0;) bytes = co_await read_socket(scratch);
 }
 
 void Stream::close() {
   boost::system::error_code ignored;
   socket_.close(ignored);
+}
+
+// ---- TLS ----
+
+asio::awaitable<TlsIdentity> Stream::start_tls(const TlsServer& server) {
+  auto tls = std::make_unique<Tls>(server);
+  for (bool done = false; !done;) {
+    std::exception_ptr failure;
+    try {
+      done = tls->connection.shake_hands();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    co_await send_outgoing(*tls);
+    if (failure) std::rethrow_exception(failure);
+    if (done) break;
+    const std::size_t bytes = co_await read_socket(tls->received);
+    if (bytes == 0) throw Error(ErrorCode::kRefused, "TLS failed: the client left");
+    tls->connection.take(ByteView(tls->received).first(bytes));
+  }
+  tls_ = std::move(tls);
+  co_return tls_->connection.identity();
+}
+
+asio::awaitable<std::size_t> Stream::read_tls(ByteSpan into) {
+  for (;;) {
+    const std::size_t bytes = tls_->connection.read(into);
+    if (bytes > 0 || tls_->connection.ended()) co_return bytes;
+    const std::size_t received = co_await read_socket(tls_->received);
+    if (received == 0) co_return 0;
+    tls_->connection.take(ByteView(tls_->received).first(received));
+  }
+}
+
+asio::awaitable<void> Stream::write_tls(std::span<asio::const_buffer> buffers) {
+  while (!buffers.empty()) {
+    std::size_t written = 0;
+    for (const auto& buffer : buffers) {
+      const std::size_t bytes = std::min(buffer.size(), kTlsSendBytes - written);
+      tls_->connection.write(ByteView(static_cast<const std::byte*>(buffer.data()), bytes));
+      written += bytes;
+      if (written == kTlsSendBytes) break;
+    }
+    buffers = drop_front(buffers, written);
+    co_await send_outgoing(*tls_);
+  }
+}
+
+asio::awaitable<void> Stream::send_outgoing(Tls& tls) {
+  tls.connection.move_outgoing(tls.sending);
+  std::array buffers{asio::const_buffer(tls.sending.data(), tls.sending.size())};
+  co_await write_socket(buffers);
 }
 
 asio::awaitable<void> Signal::wait() {

@@ -17,6 +17,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -24,6 +25,7 @@
 
 #include "libvmpack/base/bytes.hpp"
 #include "server/budget.hpp"
+#include "server/tls.hpp"
 
 namespace vmpack {
 
@@ -32,13 +34,22 @@ namespace asio = boost::asio;
 /// TCP and unix alike. Belongs to the network thread of its executor.
 using Socket = asio::generic::stream_protocol::socket;
 
-/// A connection's bytes. Every method on the socket's own thread; one read and one write may be under way at
-/// once.
+/// A connection's bytes, in plain or through TLS. Every method on the socket's own thread; one read and one
+/// write may be under way at once.
 class Stream {
  public:
   explicit Stream(Socket socket);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
 
-  /// Some bytes, at least one; 0 when the client has sent its last. Throws boost::system::system_error.
+  /// The server's side of a TLS handshake; from then on all bytes go through TLS. Nothing else may be under
+  /// way. Throws Error when TLS fails or the client leaves: the stream may only be shut down and closed then.
+  asio::awaitable<TlsIdentity> start_tls(const TlsServer& server);
+  [[nodiscard]] bool has_tls() const { return tls_ != nullptr; }
+
+  /// Some bytes, at least one; 0 when the client has sent its last. Throws boost::system::system_error, and
+  /// Error when TLS fails.
   asio::awaitable<std::size_t> read_some(ByteSpan into);
   /// All of `into`. False when the client's last byte came before.
   asio::awaitable<bool> read_all(ByteSpan into);
@@ -48,8 +59,10 @@ class Stream {
 
   /// Wakes a waiting read with operation_aborted; a write goes on.
   void interrupt_read();
-  /// No more bytes to the client; reads go on.
+  /// No more bytes to the client; reads go on. No write may be under way.
   void shut_down_send();
+  /// Reads up to the client's last byte, whatever comes.
+  asio::awaitable<void> discard_input();
   void close();
 
   /// Since when a write has been waiting for the client to take something; nullopt when none is.
@@ -58,9 +71,17 @@ class Stream {
   }
 
  private:
+  struct Tls;
+
+  asio::awaitable<std::size_t> read_socket(ByteSpan into);
+  asio::awaitable<std::size_t> read_tls(ByteSpan into);
+  asio::awaitable<void> write_socket(std::span<asio::const_buffer> buffers);
+  asio::awaitable<void> write_tls(std::span<asio::const_buffer> buffers);
+  asio::awaitable<void> send_outgoing(Tls& tls);
   asio::awaitable<void> wait_until_writable();
 
   Socket socket_;
+  std::unique_ptr<Tls> tls_;  // null: plain
   std::optional<std::chrono::steady_clock::time_point> stalled_since_;
 };
 

@@ -9,11 +9,10 @@
 #include "server/access.hpp"
 #include "server/limits.hpp"
 #include "server/settings.hpp"
+#include "server/tls.hpp"
 #include "server/tokens.hpp"
 
 namespace vmpack {
-
-class TlsServer;
 
 struct Policy {
   ServerLimits limits;
@@ -25,8 +24,7 @@ struct Policy {
 };
 using PolicyPtr = std::shared_ptr<const Policy>;
 
-/// Reads the files that the settings name. Throws Error when one cannot be used, or when the settings
-/// contradict each other.
+/// Reads the files that the settings name. Throws Error when one cannot be used.
 [[nodiscard]] PolicyPtr make_policy(const Settings& settings);
 
 /// The policy that new connections take. Any thread.

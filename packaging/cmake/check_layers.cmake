@@ -23,7 +23,7 @@ set(folders formats libvmpack/base libvmpack/store libvmpack/pack libvmpack/snap
 # "header pattern|folders that may include it"
 set(third_party
   "zstd.*\\.h|libvmpack/pack"
-  "openssl/.*|libvmpack/base"
+  "openssl/.*|libvmpack/base,server"
   "xxhash\\.h|libvmpack/base"
   "libnbd\\.h|libvmpack/source"
   "curl/.*|libvmpack/store"

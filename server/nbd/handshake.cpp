@@ -30,8 +30,8 @@ Handshake::Answer acknowledge(Option option, Handshake::Next next = Handshake::N
 
 }  // namespace
 
-Handshake::Handshake(ExportCatalog& catalog, const AccessRules& access, spdlog::logger& log, Client client)
-    : catalog_(catalog), access_(access), log_(log), client_(std::move(client)) {}
+Handshake::Handshake(ExportCatalog& catalog, const Policy& policy, spdlog::logger& log, Client client)
+    : catalog_(catalog), policy_(policy), log_(log), client_(std::move(client)) {}
 
 bool Handshake::accept_client_flags(std::uint32_t flags) {
   constexpr std::uint32_t kKnown = kFixedNewstyle | kNoZeroes;
@@ -43,6 +43,9 @@ bool Handshake::accept_client_flags(std::uint32_t flags) {
 Handshake::Answer Handshake::answer(Option option, ByteView data) {
   // Without fixed newstyle a client knows one option, and could not read a reply to any other.
   if (!fixed_newstyle_ && option != Option::kExportName) return {{}, Next::kClose};
+  if (needs_tls() && option == Option::kExportName) return {{}, Next::kClose};
+  if (needs_tls() && option != Option::kStartTls && option != Option::kAbort)
+    return refuse(option, OptionReply::kErrorTlsRequired, "start TLS first");
   try {
     return answer_known(option, data);
   } catch (const Error& error) {
@@ -54,6 +57,9 @@ Handshake::Answer Handshake::answer(Option option, ByteView data) {
 
 Handshake::Answer Handshake::answer_oversized(Option option) const {
   if (!fixed_newstyle_ || option == Option::kExportName) return {{}, Next::kClose};
+  if (option == Option::kAbort) return acknowledge(option, Next::kClose);
+  if (needs_tls() && option != Option::kStartTls)
+    return refuse(option, OptionReply::kErrorTlsRequired, "start TLS first");
   return refuse(option, OptionReply::kErrorTooBig,
                 fmt::format("more than {} of option data", format_bytes(kOptionBytesMax)));
 }
@@ -75,7 +81,7 @@ Handshake::Answer Handshake::answer_known(Option option, ByteView data) {
     case Option::kSetMetaContext:
       return meta_context(option, data);
     case Option::kStartTls:
-      return refuse(option, OptionReply::kErrorUnsupported, "this server has no TLS");
+      return start_tls(data);
   }
   return refuse(option, OptionReply::kErrorUnsupported, "unknown option");
 }
@@ -97,7 +103,7 @@ Handshake::Answer Handshake::list(ByteView data) {
   }
   Answer answer;
   for (const auto& listing : listings) {
-    if (access_.may_open(client_, listing.name))
+    if (policy_.access.may_open(client_, listing.name))
       append_server_reply(answer.reply, kOption, listing.name, listing.description);
   }
   append_option_reply(answer.reply, kOption, OptionReply::kAck);
@@ -128,6 +134,24 @@ Handshake::Answer Handshake::structured_reply(ByteView data) {
     return refuse(Option::kStructuredReply, OptionReply::kErrorInvalid, "this option takes no data");
   structured_ = true;
   return acknowledge(Option::kStructuredReply);
+}
+
+Handshake::Answer Handshake::start_tls(ByteView data) const {
+  constexpr Option kOption = Option::kStartTls;
+  if (!policy_.tls) return refuse(kOption, OptionReply::kErrorUnsupported, "this server has no TLS");
+  if (policy_.nbd_tls == TlsMode::kOff)
+    return refuse(kOption, OptionReply::kErrorPolicy, "this server has TLS for HTTP alone");
+  if (has_tls_) return refuse(kOption, OptionReply::kErrorInvalid, "TLS was started before");
+  if (!data.empty()) return refuse(kOption, OptionReply::kErrorInvalid, "this option takes no data");
+  return acknowledge(kOption, Next::kTls);
+}
+
+void Handshake::begin_tls(Client client) {
+  has_tls_ = true;
+  client_ = std::move(client);
+  structured_ = false;
+  status_selected_ = false;
+  last_ = {};
 }
 
 Handshake::Answer Handshake::meta_context(Option option, ByteView data) {
@@ -177,7 +201,7 @@ std::string Handshake::open(std::string_view name) {
 }
 
 void Handshake::check_access(std::string_view name) const {
-  if (access_.may_open(client_, name)) return;
+  if (policy_.access.may_open(client_, name)) return;
   throw Error(ErrorCode::kNotFound, "no access rule lets the client open it");
 }
 

@@ -8,9 +8,9 @@
 #include <string_view>
 
 #include "libvmpack/base/bytes.hpp"
-#include "server/access.hpp"
 #include "server/export.hpp"
 #include "server/nbd/protocol.hpp"
+#include "server/policy.hpp"
 
 namespace spdlog {
 class logger;
@@ -28,13 +28,13 @@ struct Agreement {
 /// One client's handshake. Used by one thread at a time.
 class Handshake {
  public:
-  /// What `access` does not let the client open is answered as if it were not there.
-  Handshake(ExportCatalog& catalog, const AccessRules& access, spdlog::logger& log, Client client);
+  /// What the policy does not let the client open is answered as if it were not there.
+  Handshake(ExportCatalog& catalog, const Policy& policy, spdlog::logger& log, Client client);
 
   /// False when the client set a flag that nobody offered: the connection must be closed.
   [[nodiscard]] bool accept_client_flags(std::uint32_t flags);
 
-  enum class Next { kOption, kTransmission, kClose };
+  enum class Next { kOption, kTls, kTransmission, kClose };
   struct Answer {
     Bytes reply;  ///< to be sent first, may be empty
     Next next = Next::kOption;
@@ -44,11 +44,15 @@ class Handshake {
   /// The same for one whose data was longer than kOptionBytesMax, and was skipped.
   [[nodiscard]] Answer answer_oversized(Option option) const;
 
+  /// After Next::kTls, when TLS has begun: forgets whatever was said in plain, but for the client flags.
+  void begin_tls(Client client);
+
   /// Valid after Next::kTransmission.
   [[nodiscard]] const Agreement& agreement() const { return agreement_; }
 
  private:
   Answer answer_known(Option option, ByteView data);
+  Answer start_tls(ByteView data) const;
   Answer export_name(ByteView data);
   Answer list(ByteView data);
   Answer info_or_go(Option option, ByteView data);
@@ -63,11 +67,13 @@ class Handshake {
   void check_access(std::string_view name) const;
   void agree();
   [[nodiscard]] std::uint16_t transmission_flags() const;
+  [[nodiscard]] bool needs_tls() const { return policy_.nbd_tls == TlsMode::kRequired && !has_tls_; }
 
   ExportCatalog& catalog_;
-  const AccessRules& access_;
+  const Policy& policy_;
   spdlog::logger& log_;
   Client client_;
+  bool has_tls_ = false;
   bool fixed_newstyle_ = false;
   bool zeroes_ = true;
   bool structured_ = false;

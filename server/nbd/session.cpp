@@ -8,6 +8,7 @@
 #include <array>
 #include <utility>
 
+#include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
 
 namespace vmpack::nbd {
@@ -43,6 +44,8 @@ asio::awaitable<void> Session::run() {
     co_await say_farewell();
   } catch (const boost::system::system_error& error) {
     server_.log.debug("{}: the connection broke: {}", client_.peer, error.code().message());
+  } catch (const Error& error) {
+    server_.log.warn("{}: closed: {}", client_.peer, error.what());
   } catch (const std::exception& error) {
     server_.log.error("{}: closed: {}", client_.peer, error.what());
   }
@@ -80,7 +83,7 @@ void Session::enter(Phase phase) {
 // ---- handshake ----
 
 asio::awaitable<std::optional<Agreement>> Session::negotiate() {
-  Handshake handshake(server_.catalog, policy_->access, server_.log, client_);
+  Handshake handshake(server_.catalog, *policy_, server_.log, client_);
   const auto greeting = encode_greeting();
   co_await send(greeting);
   std::array<std::byte, kClientFlagsBytes> flags{};
@@ -104,6 +107,10 @@ asio::awaitable<std::optional<Agreement>> Session::negotiate() {
     if (!answer) co_return std::nullopt;
     co_await send(answer->reply);
     if (answer->next == Handshake::Next::kClose) co_return std::nullopt;
+    if (answer->next == Handshake::Next::kTls) {
+      const bool started = co_await start_tls(handshake);
+      if (!started) co_return std::nullopt;
+    }
     if (answer->next == Handshake::Next::kTransmission) co_return handshake.agreement();
   }
   server_.log.warn("{}: closed, it sent {} options and chose no export", client_.peer, kOptionsMax);
@@ -135,6 +142,19 @@ asio::awaitable<std::optional<Handshake::Answer>> Session::answer_option(Handsha
   const auto work = [&] { return handshake.answer(header.option, data); };
   auto answer = co_await run_on(server_.workers, work);
   co_return answer;
+}
+
+asio::awaitable<bool> Session::start_tls(Handshake& handshake) {
+  try {
+    // Whatever the client sent behind the option in plain is still in the socket, and is no TLS.
+    TlsIdentity identity = co_await stream_->start_tls(*policy_->tls);
+    note_identity(client_, std::move(identity));
+  } catch (const Error& error) {
+    server_.log.info("{}: closed, {}", client_.peer, error.what());
+    co_return false;
+  }
+  handshake.begin_tls(client_);
+  co_return true;
 }
 
 asio::awaitable<bool> Session::skip(std::uint32_t bytes) {
@@ -179,8 +199,7 @@ asio::awaitable<void> Session::say_farewell() {
   // Closed with something unread, a TCP socket would be reset, and the client lose what it has not read yet.
   enter(Phase::kFarewell);
   stream_->shut_down_send();
-  Bytes scratch(4 * kKiB);
-  for (std::size_t bytes = scratch.size(); bytes > 0;) bytes = co_await stream_->read_some(scratch);
+  co_await stream_->discard_input();
 }
 
 }  // namespace vmpack::nbd

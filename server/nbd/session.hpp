@@ -29,6 +29,8 @@ class Session final : public Connection {
   // nullopt when the client has gone, or is not to be talked to.
   asio::awaitable<std::optional<OptionHeader>> next_option();
   asio::awaitable<std::optional<Handshake::Answer>> answer_option(Handshake& handshake, OptionHeader header);
+  // False when the client is not to be talked to.
+  asio::awaitable<bool> start_tls(Handshake& handshake);
   asio::awaitable<bool> skip(std::uint32_t bytes);
   asio::awaitable<void> send(ByteView bytes);
   asio::awaitable<void> transmit(Agreement agreement);

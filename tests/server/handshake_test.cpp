@@ -64,16 +64,16 @@ struct Client {
   test::FakeCatalog catalog;
   std::ostringstream log_text;
   spdlog::logger log{"test", std::make_shared<spdlog::sinks::ostream_sink_st>(log_text)};
-  AccessRules access;
-  Handshake handshake{catalog, access, log, {.peer = "client"}};
+  Policy policy;
+  Handshake handshake{catalog, policy, log, {.peer = "client"}};
   Handshake::Answer last;
 };
 
 TEST_CASE("flags that nobody offered end the handshake") {
   test::FakeCatalog catalog;
   spdlog::logger log("test");
-  const AccessRules access;
-  Handshake handshake(catalog, access, log, {.peer = "client"});
+  const Policy policy;
+  Handshake handshake(catalog, policy, log, {.peer = "client"});
   CHECK(handshake.accept_client_flags(0));
   CHECK(handshake.accept_client_flags(3));
   CHECK_FALSE(handshake.accept_client_flags(4));
@@ -155,7 +155,7 @@ TEST_CASE("a list holds every export") {
 TEST_CASE("what a client may not open is answered as if it were not there") {
   Client client;
   client.catalog.add("secret:v1", client.image);
-  client.access = AccessRules({{{"web:*"}, {"*"}}});
+  client.policy.access = AccessRules({{{"web:*"}, {"*"}}});
   client.ask(Option::kStructuredReply);
   CHECK(client.ask(Option::kList).size() == 3);
   CHECK(client.ask(Option::kInfo, info_data("web@00ff", {})).back().type == OptionReply::kAck);
@@ -180,7 +180,7 @@ TEST_CASE("what a client may not open is answered as if it were not there") {
 TEST_CASE("the empty name is judged by what it stands for") {
   Client client;
   client.catalog.exports[""] = client.catalog.exports["web:v1"];
-  client.access = AccessRules({{{"web:v1"}, {"*"}}});
+  client.policy.access = AccessRules({{{"web:v1"}, {"*"}}});
   CHECK(client.ask(Option::kInfo, info_data("", {})).back().type == OptionReply::kAck);
   client.catalog.exports[""].name = "secret:v1";
   client.check_refused(Option::kList, as_byte_view("x"), OptionReply::kErrorInvalid);
