@@ -42,6 +42,9 @@ void check_together(const Settings& settings) {
   require(!tls.http || has_certificates, "HTTPS needs certificates", "give --tls-certificates DIR");
   require(!tls.verify_clients || has_certificates, "clients cannot be verified without certificates",
           "give --tls-certificates DIR with a ca-cert.pem");
+  // Otherwise somebody would believe that what they serve is encrypted.
+  require(tls.nbd != TlsMode::kOff || tls.http || (!has_certificates && tls.psk_file.empty()),
+          "there are certificates or keys for TLS, but nothing uses it", "give --tls or --https");
   require(settings.cache.disk_bytes == 0 || !settings.cache.disk_folder.empty(),
           "a size of the cache on disk needs its folder", "give --disk-cache DIR");
   require(settings.cache.disk_bytes != 0 || settings.cache.disk_folder.empty(),
