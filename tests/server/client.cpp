@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/server/client.hpp"
 
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -14,6 +15,16 @@ namespace vmpack::test {
 namespace {
 
 constexpr timeval kPatience{60, 0};
+
+/// OpenSSL asks the client for its key, of either version of TLS.
+unsigned show_key(SSL* ssl, const char* /*hint*/, char* name, unsigned name_bytes_max, unsigned char* key,
+                  unsigned key_bytes_max) {
+  const auto& tls = *static_cast<const ClientTls*>(SSL_get_app_data(ssl));
+  if (tls.key_name.size() >= name_bytes_max || tls.key.size() > key_bytes_max) return 0;
+  name[tls.key_name.copy(name, name_bytes_max - 1)] = '\0';
+  std::copy_n(as_u8(tls.key), tls.key.size(), key);
+  return static_cast<unsigned>(tls.key.size());
+}
 
 }  // namespace
 
@@ -30,7 +41,8 @@ Client::Client(const std::string& path) : socket_(::socket(AF_UNIX, SOCK_STREAM 
 
 void Client::send(ByteView bytes) {
   while (!bytes.empty()) {
-    const auto sent = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const auto sent = tls_ ? SSL_write(tls_.get(), bytes.data(), static_cast<int>(bytes.size()))
+                           : ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent <= 0) throw std::runtime_error("the server takes no more");
     bytes = bytes.subspan(static_cast<std::size_t>(sent));
   }
@@ -39,7 +51,7 @@ void Client::send(ByteView bytes) {
 Bytes Client::receive(std::size_t bytes) {
   Bytes received(bytes);
   for (std::size_t at = 0; at < bytes;) {
-    const auto got = ::recv(socket_.get(), received.data() + at, bytes - at, 0);
+    const auto got = receive_some(ByteSpan(received).subspan(at));
     if (got <= 0)
       throw std::runtime_error(got == 0 ? "the server closed the connection" : "the server says nothing");
     at += static_cast<std::size_t>(got);
@@ -47,12 +59,67 @@ Bytes Client::receive(std::size_t bytes) {
   return received;
 }
 
-bool Client::at_end() {
-  std::byte one{};
-  return ::recv(socket_.get(), &one, 1, 0) == 0;
+std::ptrdiff_t Client::receive_some(ByteSpan into) {
+  if (!tls_) return ::recv(socket_.get(), into.data(), into.size(), 0);
+  const int got = SSL_read(tls_.get(), into.data(), static_cast<int>(into.size()));
+  if (got > 0) return got;
+  return SSL_get_error(tls_.get(), got) == SSL_ERROR_ZERO_RETURN ? 0 : -1;
 }
 
-void Client::shut_down_send() { ::shutdown(socket_.get(), SHUT_WR); }
+bool Client::at_end() {
+  std::byte one{};
+  return receive_some(ByteSpan(&one, 1)) == 0;
+}
+
+bool Client::start_tls(const ClientTls& tls) {
+  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()),
+                                                                  &SSL_CTX_free);
+  SSL_CTX_set_max_proto_version(context.get(), tls.version_max);
+  if (!tls.folder.empty()) {
+    SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+    SSL_CTX_load_verify_locations(context.get(), (tls.folder + "/ca-cert.pem").c_str(), nullptr);
+  }
+  if (!tls.certificate.empty()) {
+    const auto start = tls.folder + "/" + tls.certificate;
+    if (SSL_CTX_use_certificate_chain_file(context.get(), (start + "-cert.pem").c_str()) != 1 ||
+        SSL_CTX_use_PrivateKey_file(context.get(), (start + "-key.pem").c_str(), SSL_FILETYPE_PEM) != 1) {
+      throw std::runtime_error("the client's certificate cannot be read");
+    }
+  }
+  if (!tls.key_name.empty()) {
+    SSL_CTX_set_cipher_list(context.get(), "kDHEPSK+AESGCM:kECDHEPSK+CHACHA20");
+    SSL_CTX_set_psk_client_callback(context.get(), &show_key);
+  }
+  std::shared_ptr<SSL> connection(SSL_new(context.get()), &SSL_free);
+  SSL_set_app_data(connection.get(), const_cast<ClientTls*>(&tls));  // while it shakes hands
+  SSL_set_fd(connection.get(), socket_.get());
+  if (SSL_connect(connection.get()) != 1) return false;
+  tls_ = std::move(connection);
+  // With TLS 1.3 the client is done before the server has looked at its certificate.
+  return true;
+}
+
+void Client::shut_down_send() {
+  if (tls_) SSL_shutdown(tls_.get());
+  ::shutdown(socket_.get(), SHUT_WR);
+}
+
+void Client::greet(std::uint32_t flags) {
+  static_cast<void>(receive(nbd::kGreetingBytes));
+  Bytes bytes;
+  append_number(bytes, flags);
+  send(bytes);
+  greeted_ = true;
+}
+
+nbd::OptionReply Client::ask(nbd::Option option, ByteView data) {
+  send(option_message(option, data));
+  return finish_option(option);
+}
+
+bool Client::upgrade(const ClientTls& tls) {
+  return ask(nbd::Option::kStartTls) == nbd::OptionReply::kAck && start_tls(tls);
+}
 
 nbd::OptionReply Client::finish_option(nbd::Option option) {
   for (;;) {
@@ -70,20 +137,10 @@ nbd::OptionReply Client::finish_option(nbd::Option option) {
 }
 
 bool Client::open(const std::string& name, bool structured, bool block_status) {
-  static_cast<void>(receive(nbd::kGreetingBytes));
-  Bytes flags;
-  append_number(flags, std::uint32_t{nbd::kFixedNewstyle | nbd::kNoZeroes});
-  send(flags);
-  if (structured) {
-    send(option_message(nbd::Option::kStructuredReply, {}));
-    finish_option(nbd::Option::kStructuredReply);
-  }
-  if (block_status) {
-    send(option_message(nbd::Option::kSetMetaContext, meta_data(name, {"base:allocation"})));
-    finish_option(nbd::Option::kSetMetaContext);
-  }
-  send(option_message(nbd::Option::kGo, info_data(name, {3})));
-  return finish_option(nbd::Option::kGo) == nbd::OptionReply::kAck;
+  if (!greeted_) greet();
+  if (structured) ask(nbd::Option::kStructuredReply);
+  if (block_status) ask(nbd::Option::kSetMetaContext, meta_data(name, {"base:allocation"}));
+  return ask(nbd::Option::kGo, info_data(name, {3})) == nbd::OptionReply::kAck;
 }
 
 void Client::request(nbd::Command command, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length,

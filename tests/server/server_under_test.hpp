@@ -22,9 +22,11 @@ namespace vmpack::test {
 
 struct ServerUnderTest {
   explicit ServerUnderTest(const ServerLimits& limits = {}, std::size_t image_bytes = 8 * kMiB)
+      : ServerUnderTest(Settings{.limits = limits}, image_bytes) {}
+  explicit ServerUnderTest(const Settings& settings, std::size_t image_bytes = 8 * kMiB)
       : image(std::make_shared<FakeImage>(image_bytes, std::vector<ByteRange>{{1 * kMiB, 2 * kMiB}})) {
     catalog.add("web:v1", image);
-    server = std::make_unique<Server>(catalog, make_policy({.limits = limits}), ServerThreads{2, 4}, log);
+    server = std::make_unique<Server>(catalog, make_policy(settings), ServerThreads{2, 4}, log);
   }
 
   [[nodiscard]] std::string path() const { return folder / "nbd.sock"; }
