@@ -25,6 +25,9 @@ class Image {
   [[nodiscard]] virtual std::uint64_t size() const = 0;
   virtual void read(std::uint64_t offset, ByteSpan into) const = 0;
   [[nodiscard]] virtual bool try_read(std::uint64_t offset, ByteSpan into) const = 0;
+  virtual void pieces(std::uint64_t offset, std::uint64_t length, std::vector<ImagePiece>& pieces) const = 0;
+  [[nodiscard]] virtual bool try_pieces(std::uint64_t offset, std::uint64_t length,
+                                        std::vector<ImagePiece>& pieces) const = 0;
   [[nodiscard]] virtual std::vector<AllocationRun> allocation(std::uint64_t offset,
                                                               std::uint64_t length) const = 0;
   virtual void prefetch(std::uint64_t offset, std::uint64_t length) const = 0;

@@ -22,6 +22,13 @@ class SnapshotImage final : public Image {
   bool try_read(std::uint64_t offset, ByteSpan into) const override {
     return reader_->try_read(offset, into);
   }
+  void pieces(std::uint64_t offset, std::uint64_t length, std::vector<ImagePiece>& pieces) const override {
+    reader_->pieces(offset, length, pieces);
+  }
+  bool try_pieces(std::uint64_t offset, std::uint64_t length,
+                  std::vector<ImagePiece>& pieces) const override {
+    return reader_->try_pieces(offset, length, pieces);
+  }
   std::vector<AllocationRun> allocation(std::uint64_t offset, std::uint64_t length) const override {
     return reader_->allocation(offset, length);
   }

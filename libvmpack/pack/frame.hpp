@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libvmpack/base/bytes.hpp"
@@ -38,12 +39,30 @@ struct EncodedFrame {
   std::vector<FrameDigest> bases;  ///< of a delta frame
 };
 
+/// Leaves elements as they are where it would set them to zero: memory that is about to be filled.
+template <typename T>
+struct UninitializedAllocator : std::allocator<T> {
+  template <typename Other>
+  struct rebind {
+    using other = UninitializedAllocator<Other>;
+  };
+  template <typename Other>
+  void construct(Other* at) {
+    ::new (static_cast<void*>(at)) Other;
+  }
+  template <typename Other, typename... Arguments>
+  void construct(Other* at, Arguments&&... arguments) {
+    std::construct_at(at, std::forward<Arguments>(arguments)...);
+  }
+};
+using FrameBytes = std::vector<std::byte, UninitializedAllocator<std::byte>>;
+
 /// A frame's objects, each at its aligned offset.
 struct DecodedFrame {
   ObjectClass object_class = ObjectClass::kOpaque;
   std::uint32_t object_count = 0;
   std::vector<FrameDigest> bases;  ///< of a delta frame
-  Bytes bytes;
+  FrameBytes bytes;
 };
 using FramePtr = std::shared_ptr<const DecodedFrame>;
 

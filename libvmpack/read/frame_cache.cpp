@@ -186,22 +186,23 @@ const DecodedFrame* FrameCache::find(const ReadGuard&, const FrameDigest& digest
   return entry->frame.get();
 }
 
+FramePtr FrameCache::find(const FrameDigest& digest) {
+  const ReadGuard guard;
+  Entry* const entry = find_entry(digest);
+  if (entry == nullptr) return nullptr;
+  use(*entry);
+  return entry->frame;
+}
+
 FramePtr FrameCache::get(const FrameDigest& digest, const std::function<FramePtr()>& load) {
-  const auto find_shared = [&]() -> FramePtr {
-    const ReadGuard guard;
-    Entry* const entry = find_entry(digest);
-    if (entry == nullptr) return nullptr;
-    use(*entry);
-    return entry->frame;
-  };
-  if (FramePtr frame = find_shared()) return frame;
+  if (FramePtr frame = find(digest)) return frame;
 
   std::shared_ptr<Flight> flight;
   bool ours = false;
   {
     const std::lock_guard lock(queues_->mutex);
     // Whoever loaded it meanwhile has put it into the table before it took its flight away.
-    if (FramePtr frame = find_shared()) return frame;
+    if (FramePtr frame = find(digest)) return frame;
     ++queues_->misses;
     auto& slot = queues_->flights[digest];
     ours = slot == nullptr;

@@ -43,6 +43,9 @@ class FrameCache {
   /// The frame if it is here, else nullptr. Takes no lock and waits for nobody.
   [[nodiscard]] const DecodedFrame* find(const ReadGuard& guard, const FrameDigest& digest);
 
+  /// The same for whoever keeps it longer than a guard should live.
+  [[nodiscard]] FramePtr find(const FrameDigest& digest);
+
   /// The frame, by `load` if it is not here. Of several threads that ask at once one loads and the others
   /// wait for it; if it throws, all of them see the error and the next caller tries again.
   [[nodiscard]] FramePtr get(const FrameDigest& digest, const std::function<FramePtr()>& load);

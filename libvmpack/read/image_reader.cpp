@@ -140,13 +140,19 @@ bool walk_page(const MapPage& page, std::uint64_t offset, std::uint64_t length, 
   return at >= end || zeros(at - offset, end - at);
 }
 
-void copy_from_frame(const DecodedFrame& frame, std::uint64_t offset, ByteSpan into,
-                     const FrameDigest& digest) {
-  if (offset + into.size() > frame.bytes.size()) {
+/// The piece of a frame that the block map points to.
+ByteView piece_of(const DecodedFrame& frame, std::uint64_t offset, std::uint64_t length,
+                  const FrameDigest& digest) {
+  if (offset + length > frame.bytes.size()) {
     throw Error(ErrorCode::kDamaged,
                 fmt::format("the block map points behind the end of frame {}", digest.hex()));
   }
-  std::memcpy(into.data(), frame.bytes.data() + offset, into.size());
+  return ByteView(frame.bytes).subspan(offset, length);
+}
+
+void copy_from_frame(const DecodedFrame& frame, std::uint64_t offset, ByteSpan into,
+                     const FrameDigest& digest) {
+  std::memcpy(into.data(), piece_of(frame, offset, into.size(), digest).data(), into.size());
 }
 
 }  // namespace
@@ -218,6 +224,54 @@ bool ImageReader::try_read(std::uint64_t offset, ByteSpan into) const {
     into = into.subspan(piece.size());
   }
   return true;
+}
+
+namespace {
+
+/// Calls `page_of(region)`, which gives a page (null: zeros) or nullopt to end the walk, and
+/// `frame_of(digest)`, which gives a frame or null to end it. False when it was ended.
+template <typename PageOf, typename FrameOf>
+bool collect_pieces(std::uint64_t region_bytes, ByteRange range, std::vector<ImagePiece>& pieces,
+                    PageOf page_of, FrameOf frame_of) {
+  const auto zeros = [&](std::uint64_t, std::uint64_t length) {
+    pieces.push_back({nullptr, nullptr, length});
+    return true;
+  };
+  const auto data = [&](std::uint64_t, std::uint64_t length, const FrameDigest& digest, std::uint64_t from) {
+    FramePtr frame = frame_of(digest);
+    if (!frame) return false;
+    const ByteView bytes = piece_of(*frame, from, length, digest);
+    pieces.push_back({std::move(frame), bytes.data(), length});
+    return true;
+  };
+  for (std::uint64_t at = range.offset; at < range.end();) {
+    const std::uint64_t within = at % region_bytes;
+    const std::uint64_t length = std::min(range.end() - at, region_bytes - within);
+    const std::optional<PagePtr> page = page_of(at / region_bytes);
+    if (!page) return false;
+    if (!(*page ? walk_page(**page, within, length, zeros, data) : zeros(0, length))) return false;
+    at += length;
+  }
+  return true;
+}
+
+}  // namespace
+
+void ImageReader::pieces(std::uint64_t offset, std::uint64_t length, std::vector<ImagePiece>& pieces) const {
+  state_->check_range(offset, length);
+  collect_pieces(
+      state_->map.root().region_bytes, {offset, length}, pieces,
+      [&](std::uint64_t region) { return std::optional(state_->page(region)); },
+      [&](const FrameDigest& digest) { return state_->frame(digest); });
+}
+
+bool ImageReader::try_pieces(std::uint64_t offset, std::uint64_t length,
+                             std::vector<ImagePiece>& pieces) const {
+  state_->check_range(offset, length);
+  return collect_pieces(
+      state_->map.root().region_bytes, {offset, length}, pieces,
+      [&](std::uint64_t region) { return state_->pages.find(region); },
+      [&](const FrameDigest& digest) { return state_->cache->find(digest); });
 }
 
 std::vector<AllocationRun> ImageReader::allocation(std::uint64_t offset, std::uint64_t length) const {

@@ -21,6 +21,13 @@ struct AllocationRun {
   bool zero = false;
 };
 
+/// A piece of an image: bytes that stay where they are for as long as `frame` is held, or zeros.
+struct ImagePiece {
+  FramePtr frame;  ///< null: zeros
+  const std::byte* data = nullptr;
+  std::uint64_t length = 0;
+};
+
 /// One open snapshot. Every method may be called from any thread, by several at once.
 class ImageReader {
  public:
@@ -42,6 +49,12 @@ class ImageReader {
 
   /// As read(), but only from memory: false, at once, when something that it needs is not cached.
   [[nodiscard]] bool try_read(std::uint64_t offset, ByteSpan into) const;
+
+  /// As read() and try_read(), but without a copy: appends the pieces of [offset, offset + length), in order.
+  /// When try_pieces() returns false, `pieces` holds some of them.
+  void pieces(std::uint64_t offset, std::uint64_t length, std::vector<ImagePiece>& pieces) const;
+  [[nodiscard]] bool try_pieces(std::uint64_t offset, std::uint64_t length,
+                                std::vector<ImagePiece>& pieces) const;
 
   /// Zero and data runs of [offset, offset + length), adjacent ones of a kind joined. May block on map pages.
   [[nodiscard]] std::vector<AllocationRun> allocation(std::uint64_t offset, std::uint64_t length) const;

@@ -210,7 +210,7 @@ class Purge {
     for (const auto& [digest, old] : old_frames_) {
       const FramePtr frame =
           read_frame(store_, digest, old.location, [&](const FrameDigest& base) { return read_base(base); });
-      Bytes raw = frame->bytes;
+      Bytes raw(frame->bytes.begin(), frame->bytes.end());
       for (const ByteRange& range : old.purged) {
         const std::uint64_t end = std::min<std::uint64_t>(range.end(), raw.size());
         std::fill(raw.begin() + static_cast<std::ptrdiff_t>(range.offset),

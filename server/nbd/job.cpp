@@ -2,7 +2,10 @@
 #include "server/nbd/job.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
+#include <span>
+#include <utility>
 
 #include "libvmpack/base/error.hpp"
 #include "server/nbd/reply.hpp"
@@ -13,6 +16,41 @@ namespace {
 constexpr std::uint64_t kPrefetchStepBytes = 4 * kMiB;
 /// Block status is asked for in steps, so that a client's length cannot decide how much memory is taken.
 constexpr std::uint64_t kStatusStepBytes = 256 * kMiB;
+
+void copy_pieces(std::span<const ImagePiece> pieces, ByteSpan into) {
+  for (const ImagePiece& piece : pieces) {
+    if (piece.frame) {
+      std::memcpy(into.data(), piece.data, piece.length);
+    } else {
+      std::memset(into.data(), 0, piece.length);
+    }
+    into = into.subspan(piece.length);
+  }
+}
+
+void finish_shared(Job& job, std::vector<ImagePiece> pieces) {
+  if (is_worth_sharing(pieces, job.range.length)) {
+    SharedRead reply = share_read(pieces, job.request.cookie, job.range.offset);
+    job.held = std::move(pieces);
+    job.small = std::move(reply.headers);
+    job.parts = std::move(reply.parts);
+    job.last_chunk = reply.last_chunk;
+    return;
+  }
+  job.bytes = kDataChunkHeaderBytes + job.range.length;
+  job.memory = std::make_unique_for_overwrite<std::byte[]>(job.bytes);
+  const ByteSpan buffer(job.memory.get(), job.bytes);
+  copy_pieces(pieces, buffer.subspan(kDataChunkHeaderBytes));
+  const FinishedRead finished = finish_read(buffer, job.request.cookie, job.range.offset, true);
+  job.bytes = finished.bytes;
+  job.last_chunk = finished.last_chunk;
+}
+
+void run_shared_read(Job& job, const Image& image) {
+  std::vector<ImagePiece> pieces;
+  image.pieces(job.range.offset, job.range.length, pieces);
+  finish_shared(job, std::move(pieces));
+}
 
 void run_read(Job& job, const Image& image) {
   const std::size_t header_bytes = read_header_bytes(job.structured);
@@ -57,6 +95,8 @@ bool run_prefetch(Job& job, const Image& image) {
 void fail(Job& job, const char* why) {
   job.fault = why;
   job.memory.reset();
+  job.parts.clear();
+  job.held.clear();
   job.last_chunk = 0;
   job.small = failed_reply(job.request, job.structured, job.range.offset);
 }
@@ -77,7 +117,9 @@ std::uint64_t reply_bytes_max(const Job& job) {
 bool run_job(Job& job, const Image& image) {
   try {
     if (job.action == Action::kPrefetch) return run_prefetch(job, image);
-    if (job.action == Action::kRead) {
+    if (job.shares) {
+      run_shared_read(job, image);
+    } else if (job.action == Action::kRead) {
       run_read(job, image);
     } else {
       run_block_status(job, image);
@@ -86,6 +128,17 @@ bool run_job(Job& job, const Image& image) {
     fail(job, error.what());
   }
   return true;
+}
+
+bool try_job(Job& job, const Image& image) {
+  try {
+    std::vector<ImagePiece> pieces;
+    if (!image.try_pieces(job.range.offset, job.range.length, pieces)) return false;
+    finish_shared(job, std::move(pieces));
+    return true;
+  } catch (const std::exception&) {
+    return false;  // a worker will meet the same, and report it
+  }
 }
 
 Bytes failed_reply(const Request& request, bool structured, std::uint64_t offset) {

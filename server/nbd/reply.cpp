@@ -2,6 +2,7 @@
 #include "server/nbd/reply.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 
@@ -84,6 +85,62 @@ FinishedRead finish_read(ByteSpan buffer, std::uint64_t cookie, std::uint64_t of
     chunks.data(kDataChunkHeaderBytes + data_start, offset + data_start, data.size() - data_start);
   }
   return chunks.finished();
+}
+
+namespace {
+
+/// More pieces than this are cheaper to copy than to send one by one.
+constexpr std::size_t kSharedPiecesMax = 32;
+/// What is held until a reply has left, against what is sent of it.
+constexpr std::uint64_t kHeldTimesMax = 4;
+
+constexpr std::array<std::byte, kHoleBytesMin> kZeros{};
+
+bool is_hole(const ImagePiece& piece) { return !piece.frame && piece.length >= kHoleBytesMin; }
+
+}  // namespace
+
+bool is_worth_sharing(std::span<const ImagePiece> pieces, std::uint64_t bytes) {
+  if (pieces.size() > kSharedPiecesMax) return false;
+  std::uint64_t held = 0;
+  const DecodedFrame* last = nullptr;
+  for (const ImagePiece& piece : pieces) {
+    if (piece.frame && piece.frame.get() != last) held += piece.frame->bytes.size();
+    last = piece.frame.get();
+  }
+  return held <= kHeldTimesMax * bytes;
+}
+
+SharedRead share_read(std::span<const ImagePiece> pieces, std::uint64_t cookie, std::uint64_t offset) {
+  SharedRead reply;
+  // Parts point into it.
+  reply.headers.resize(pieces.size() * std::max(kDataChunkHeaderBytes, kHoleChunkBytes));
+  std::size_t used = 0;
+  const auto begin_chunk = [&](std::size_t bytes) {
+    std::byte* const chunk = reply.headers.data() + used;
+    reply.last_chunk = used;
+    used += bytes;
+    reply.parts.emplace_back(chunk, bytes);
+    return chunk;
+  };
+  for (std::size_t i = 0; i < pieces.size();) {
+    if (is_hole(pieces[i])) {
+      encode_hole_chunk(begin_chunk(kHoleChunkBytes), 0, cookie, offset,
+                        static_cast<std::uint32_t>(pieces[i].length));
+      offset += pieces[i++].length;
+      continue;
+    }
+    std::byte* const header = begin_chunk(kDataChunkHeaderBytes);
+    std::uint32_t bytes = 0;
+    for (; i < pieces.size() && !is_hole(pieces[i]); ++i) {
+      const std::byte* const data = pieces[i].frame ? pieces[i].data : kZeros.data();
+      reply.parts.emplace_back(data, pieces[i].length);
+      bytes += static_cast<std::uint32_t>(pieces[i].length);
+    }
+    encode_data_chunk_header(header, 0, cookie, offset, bytes);
+    offset += bytes;
+  }
+  return reply;
 }
 
 Bytes plain_reply(bool structured, std::uint64_t cookie, Status status, std::string_view message) {

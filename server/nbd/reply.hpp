@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -31,6 +32,18 @@ struct FinishedRead {
 /// hole chunks, or into one chunk when `fragment` is false.
 [[nodiscard]] FinishedRead finish_read(ByteSpan buffer, std::uint64_t cookie, std::uint64_t offset,
                                        bool fragment);
+
+/// A read's reply whose data leaves from where the image has it.
+struct SharedRead {
+  Bytes headers;                ///< of all chunks
+  std::vector<ByteView> parts;  ///< to be sent one behind the other: headers, and data
+  std::size_t last_chunk = 0;   ///< in `headers`: it is not marked as done
+};
+/// Whether the pieces of a read of `bytes` can be sent so without holding much more memory than they are.
+[[nodiscard]] bool is_worth_sharing(std::span<const ImagePiece> pieces, std::uint64_t bytes);
+/// Data and hole chunks for the pieces of an image from `offset` on, at least one.
+[[nodiscard]] SharedRead share_read(std::span<const ImagePiece> pieces, std::uint64_t cookie,
+                                    std::uint64_t offset);
 
 /// The reply to a request that has no data.
 [[nodiscard]] Bytes plain_reply(bool structured, std::uint64_t cookie, Status status,

@@ -21,6 +21,8 @@ namespace {
 constexpr std::uint64_t kPieceBytes = 256 * kKiB;
 /// Room for one piece, its header, and a few replies without data.
 constexpr std::size_t kOutputBytes = kPieceBytes + 8 * kKiB;
+/// From this length on a read's data is not copied: what holds it together costs more than copying less.
+constexpr std::uint64_t kSharedBytesMin = 64 * kKiB;
 /// Read-ahead is done in parts of this, by several workers at once.
 constexpr std::uint64_t kAheadPartBytes = 512 * kKiB;
 constexpr std::size_t kPlainReplyBytesMax = 4 * kKiB;
@@ -56,6 +58,7 @@ asio::awaitable<void> Transmission::run() {
     co_await drain();
   } catch (...) {
     broken_ = true;
+    if (!sending_) drop_finished();
     throw;
   }
 }
@@ -155,6 +158,10 @@ asio::awaitable<void> Transmission::serve_read(Request request) {
   // Only chunks can tell of an error behind bytes that have left: anything else must be whole before its
   // first byte leaves.
   const bool fragment = terms_.structured && (request.flags & kFlagDontFragment) == 0;
+  if (fragment && request.length >= kSharedBytesMin) {
+    co_await serve_large_read(request);
+    co_return;
+  }
   const std::uint64_t piece_bytes = fragment ? kPieceBytes : request.length;
   // One more than there are pieces, so that no job ends the reply before this function has looked at all of
   // them.
@@ -179,6 +186,34 @@ asio::awaitable<void> Transmission::serve_read(Request request) {
     co_await enqueue(std::move(job));
   }
   if (--pieces->left == 0 && !all_from_memory && terms_.structured) end_in_order(request);
+  note_read(request, all_from_memory);
+}
+
+/// All of its pieces are jobs: those done here leave in order.
+asio::awaitable<void> Transmission::serve_large_read(Request request) {
+  const auto pieces = std::make_shared<Pieces>(divide_up(request.length, kPieceBytes) + 1);
+  bool all_from_memory = true;
+  for (std::uint64_t at = 0; at < request.length; at += kPieceBytes) {
+    auto job = std::make_unique<Job>();
+    job->request = request;
+    job->structured = true;
+    job->shares = true;
+    job->range = {request.offset + at, std::min<std::uint64_t>(kPieceBytes, request.length - at)};
+    job->pieces = pieces;
+    co_await admit(*job);
+    if (broken_) settle(*job);
+    check_unbroken();
+    if (try_job(*job, *agreement_.exported.image)) {
+      const bool last = job->range.end() == request.offset + request.length;
+      if (last && all_from_memory) job->end_reply();
+      --pieces->left;
+      finished_.push_back(std::move(job));
+    } else {
+      all_from_memory = false;
+      post(std::move(job));
+    }
+  }
+  if (--pieces->left == 0 && !all_from_memory) end_in_order(request);
   note_read(request, all_from_memory);
 }
 
@@ -281,7 +316,8 @@ asio::awaitable<void> Transmission::flush() {
       buffers.clear();
       const ByteView output = output_leaving_.view();
       if (!output.empty()) buffers.emplace_back(output.data(), output.size());
-      for (const JobPtr& job : jobs) buffers.emplace_back(job->reply().data(), job->reply().size());
+      for (const JobPtr& job : jobs)
+        job->for_each_part([&](ByteView part) { buffers.emplace_back(part.data(), part.size()); });
       for (const auto& buffer : buffers) statistics_.bytes_sent += buffer.size();
       co_await stream_->write(buffers);
       output_leaving_.clear();
@@ -292,13 +328,17 @@ asio::awaitable<void> Transmission::flush() {
   } catch (...) {
     broken_ = true;
     for (const JobPtr& job : jobs) settle(*job);
-    for (const JobPtr& job : finished_) settle(*job);
-    finished_.clear();
+    drop_finished();
     sending_ = false;
     changed_.notify();
     throw;
   }
   sending_ = false;
+}
+
+void Transmission::drop_finished() {
+  for (const JobPtr& job : finished_) settle(*job);
+  finished_.clear();
 }
 
 asio::awaitable<void> Transmission::flush_in_background() {
@@ -326,10 +366,16 @@ void Transmission::check_unbroken() const {
 // ---- workers ----
 
 asio::awaitable<void> Transmission::enqueue(JobPtr job) {
-  job->reply_bytes_max = reply_bytes_max(*job);
+  co_await admit(*job);
+  post(std::move(job));
+  check_unbroken();
+}
+
+asio::awaitable<void> Transmission::admit(Job& job) {
+  job.reply_bytes_max = reply_bytes_max(job);
   const auto full = [&] {
     return jobs_ >= limits_.connection_requests_in_flight ||
-           (jobs_ > 0 && job_bytes_ + job->reply_bytes_max > limits_.connection_bytes_in_flight);
+           (jobs_ > 0 && job_bytes_ + job.reply_bytes_max > limits_.connection_bytes_in_flight);
   };
   while (full()) {
     co_await flush();
@@ -342,17 +388,15 @@ asio::awaitable<void> Transmission::enqueue(JobPtr job) {
   const auto beyond = [&](std::uint64_t bytes) {
     return bytes - std::min(bytes, limits_.connection_bytes_reserved);
   };
-  job->claim.bytes = beyond(job_bytes_ + job->reply_bytes_max) - beyond(job_bytes_);
-  job->claim.requests = jobs_ < limits_.connection_requests_reserved ? 0 : 1;
+  job.claim.bytes = beyond(job_bytes_ + job.reply_bytes_max) - beyond(job_bytes_);
+  job.claim.requests = jobs_ < limits_.connection_requests_reserved ? 0 : 1;
   ++jobs_;
-  job_bytes_ += job->reply_bytes_max;
-  const bool asks = job->claim.requests > 0 || job->claim.bytes > 0;
-  if (asks && !server_.budget.try_take(job->claim)) {
+  job_bytes_ += job.reply_bytes_max;
+  const bool asks = job.claim.requests > 0 || job.claim.bytes > 0;
+  if (asks && !server_.budget.try_take(job.claim)) {
     co_await flush();
-    co_await take(server_.budget, job->claim);
+    co_await take(server_.budget, job.claim);
   }
-  post(std::move(job));
-  check_unbroken();
 }
 
 void Transmission::post(JobPtr job) {
@@ -387,9 +431,7 @@ void Transmission::collect() {
       settle(*job);
       continue;
     }
-    if (job->pieces && --job->pieces->left == 0 && job->structured) {
-      mark_done((job->memory ? job->memory.get() : job->small.data()) + job->last_chunk);
-    }
+    if (job->pieces && --job->pieces->left == 0 && job->structured) job->end_reply();
     finished_.push_back(std::move(job));
   }
   changed_.notify();

@@ -64,6 +64,7 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   asio::awaitable<void> serve_received();
   asio::awaitable<void> serve(Request request, Verdict verdict);
   asio::awaitable<void> serve_read(Request request);
+  asio::awaitable<void> serve_large_read(Request request);
   asio::awaitable<void> skip(std::uint32_t bytes);
   asio::awaitable<void> send_plain(Request request, Status status, std::string_view message);
 
@@ -79,9 +80,12 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   /// Sends everything that is ready. Returns at once when that is being done already.
   asio::awaitable<void> flush();
   asio::awaitable<void> flush_in_background();
+  void drop_finished();
   asio::awaitable<void> drain();
 
   void end_in_order(const Request& request);
+  /// Waits until the job may be done, and counts it.
+  asio::awaitable<void> admit(Job& job);
   asio::awaitable<void> enqueue(JobPtr job);
   void post(JobPtr job);
   void work(JobPtr job);        // on a worker thread

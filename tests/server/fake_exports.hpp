@@ -38,6 +38,18 @@ class FakeImage final : public Image {
     std::copy_n(content.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
     return true;
   }
+  void pieces(std::uint64_t offset, std::uint64_t length, std::vector<ImagePiece>& pieces) const override {
+    Bytes copy(length);
+    read(offset, copy);
+    append_pieces(offset, length, pieces);
+  }
+  bool try_pieces(std::uint64_t offset, std::uint64_t length,
+                  std::vector<ImagePiece>& pieces) const override {
+    Bytes copy(length);
+    if (!try_read(offset, copy)) return false;
+    append_pieces(offset, length, pieces);
+    return true;
+  }
   std::vector<AllocationRun> allocation(std::uint64_t offset, std::uint64_t length) const override {
     VMPACK_ASSERT(offset <= content.size() && length <= content.size() - offset);
     std::vector<AllocationRun> runs;
@@ -59,6 +71,21 @@ class FakeImage final : public Image {
   std::function<bool(std::uint64_t offset)> in_memory;    ///< none: nothing is
   std::function<void(std::uint64_t offset)> before_read;  ///< may wait, or throw
   mutable std::atomic<std::uint64_t> prefetched_bytes = 0;
+
+ private:
+  /// As an image does: zeros where there are some, and frames of their own elsewhere.
+  void append_pieces(std::uint64_t offset, std::uint64_t length, std::vector<ImagePiece>& pieces) const {
+    std::uint64_t at = offset;
+    for (const AllocationRun& run : allocation(offset, length)) {
+      auto frame = std::make_shared<DecodedFrame>();
+      const auto from = content.begin() + static_cast<std::ptrdiff_t>(at);
+      frame->bytes.assign(from, from + static_cast<std::ptrdiff_t>(run.length));
+      const std::byte* const data = frame->bytes.data();
+      pieces.push_back(run.zero ? ImagePiece{nullptr, nullptr, run.length}
+                                : ImagePiece{std::move(frame), data, run.length});
+      at += run.length;
+    }
+  }
 };
 
 class FakeCatalog final : public ExportCatalog {
