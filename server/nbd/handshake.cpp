@@ -64,6 +64,14 @@ Handshake::Answer Handshake::answer_oversized(Option option) const {
                 fmt::format("more than {} of option data", format_bytes(kOptionBytesMax)));
 }
 
+Handshake::Answer Handshake::answer_stopping(Option option) const {
+  if (!fixed_newstyle_ || option == Option::kExportName) return {{}, Next::kClose};
+  if (option == Option::kAbort) return acknowledge(option, Next::kClose);
+  Answer answer = refuse(option, OptionReply::kErrorShutdown, "the server is being stopped");
+  answer.next = Next::kClose;
+  return answer;
+}
+
 Handshake::Answer Handshake::answer_known(Option option, ByteView data) {
   switch (option) {
     case Option::kExportName:

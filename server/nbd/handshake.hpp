@@ -43,6 +43,8 @@ class Handshake {
   [[nodiscard]] Answer answer(Option option, ByteView data);
   /// The same for one whose data was longer than kOptionBytesMax, and was skipped.
   [[nodiscard]] Answer answer_oversized(Option option) const;
+  /// The same for one that came when the server was about to stop.
+  [[nodiscard]] Answer answer_stopping(Option option) const;
 
   /// After Next::kTls, when TLS has begun: forgets whatever was said in plain, but for the client flags.
   void begin_tls(Client client);

@@ -54,7 +54,7 @@ asio::awaitable<void> Session::run() {
 
 void Session::stop() {
   stopping_ = true;
-  if (phase_ == Phase::kHandshake) close();
+  if (phase_ == Phase::kHandshake && !answering_) close();
   if (phase_ == Phase::kTransmission) transmission_->stop();
 }
 
@@ -96,6 +96,7 @@ asio::awaitable<std::optional<Agreement>> Session::negotiate() {
   for (std::uint32_t options = 0; options < kOptionsMax; ++options) {
     const auto header = co_await next_option();
     if (!header) co_return std::nullopt;
+    answering_ = true;
     // Among the answers only a list can be large, and a flood of clients may ask for it.
     std::optional<Returned> share;
     if (header->option == Option::kList) {
@@ -103,9 +104,11 @@ asio::awaitable<std::optional<Agreement>> Session::negotiate() {
       co_await take(server_.budget, claim);
       share.emplace(server_.budget, claim);
     }
-    const auto answer = co_await answer_option(handshake, *header);
+    auto answer = co_await answer_option(handshake, *header);
     if (!answer) co_return std::nullopt;
+    if (stopping_) answer = handshake.answer_stopping(header->option);
     co_await send(answer->reply);
+    answering_ = false;
     if (answer->next == Handshake::Next::kClose) co_return std::nullopt;
     if (answer->next == Handshake::Next::kTls) {
       const bool started = co_await start_tls(handshake);

@@ -46,6 +46,7 @@ class Session final : public Connection {
   std::shared_ptr<Transmission> transmission_;
   Phase phase_ = Phase::kHandshake;
   std::chrono::steady_clock::time_point phase_began_;
+  bool answering_ = false;  // an option of the handshake
   bool stopping_ = false;
 };
 

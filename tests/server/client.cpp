@@ -6,6 +6,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <csignal>
 #include <stdexcept>
 
 #include "libvmpack/base/error.hpp"
@@ -27,6 +28,27 @@ unsigned show_key(SSL* ssl, const char* /*hint*/, char* name, unsigned name_byte
 }
 
 }  // namespace
+
+std::unique_ptr<ssl_ctx_st, void (*)(ssl_ctx_st*)> client_context(const ClientTls& tls) {
+  std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
+  SSL_CTX_set_max_proto_version(context.get(), tls.version_max);
+  if (!tls.folder.empty()) {
+    SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+    SSL_CTX_load_verify_locations(context.get(), (tls.folder + "/ca-cert.pem").c_str(), nullptr);
+  }
+  if (!tls.certificate.empty()) {
+    const auto start = tls.folder + "/" + tls.certificate;
+    if (SSL_CTX_use_certificate_chain_file(context.get(), (start + "-cert.pem").c_str()) != 1 ||
+        SSL_CTX_use_PrivateKey_file(context.get(), (start + "-key.pem").c_str(), SSL_FILETYPE_PEM) != 1) {
+      throw std::runtime_error("the client's certificate cannot be read");
+    }
+  }
+  if (!tls.key_name.empty()) {
+    SSL_CTX_set_cipher_list(context.get(), "kDHEPSK+AESGCM:kECDHEPSK+CHACHA20");
+    SSL_CTX_set_psk_client_callback(context.get(), &show_key);
+  }
+  return context;
+}
 
 Client::Client(const std::string& path) : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   sockaddr_un address{};
@@ -72,24 +94,8 @@ bool Client::at_end() {
 }
 
 bool Client::start_tls(const ClientTls& tls) {
-  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()),
-                                                                  &SSL_CTX_free);
-  SSL_CTX_set_max_proto_version(context.get(), tls.version_max);
-  if (!tls.folder.empty()) {
-    SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
-    SSL_CTX_load_verify_locations(context.get(), (tls.folder + "/ca-cert.pem").c_str(), nullptr);
-  }
-  if (!tls.certificate.empty()) {
-    const auto start = tls.folder + "/" + tls.certificate;
-    if (SSL_CTX_use_certificate_chain_file(context.get(), (start + "-cert.pem").c_str()) != 1 ||
-        SSL_CTX_use_PrivateKey_file(context.get(), (start + "-key.pem").c_str(), SSL_FILETYPE_PEM) != 1) {
-      throw std::runtime_error("the client's certificate cannot be read");
-    }
-  }
-  if (!tls.key_name.empty()) {
-    SSL_CTX_set_cipher_list(context.get(), "kDHEPSK+AESGCM:kECDHEPSK+CHACHA20");
-    SSL_CTX_set_psk_client_callback(context.get(), &show_key);
-  }
+  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): OpenSSL writes to sockets that are closed
+  const auto context = client_context(tls);
   std::shared_ptr<SSL> connection(SSL_new(context.get()), &SSL_free);
   SSL_set_app_data(connection.get(), const_cast<ClientTls*>(&tls));  // while it shakes hands
   SSL_set_fd(connection.get(), socket_.get());
@@ -102,6 +108,11 @@ bool Client::start_tls(const ClientTls& tls) {
 void Client::shut_down_send() {
   if (tls_) SSL_shutdown(tls_.get());
   ::shutdown(socket_.get(), SHUT_WR);
+}
+
+void Client::update_keys() {
+  if (SSL_key_update(tls_.get(), SSL_KEY_UPDATE_REQUESTED) != 1 || SSL_do_handshake(tls_.get()) != 1)
+    throw std::runtime_error("no new keys");
 }
 
 void Client::greet(std::uint32_t flags) {

@@ -13,6 +13,7 @@
 #include "server/nbd/protocol.hpp"
 #include "tests/server/chunks.hpp"
 
+struct ssl_ctx_st;
 struct ssl_st;
 
 namespace vmpack::test {
@@ -25,6 +26,9 @@ struct ClientTls {
   Bytes key;
   int version_max = 0;  ///< as OpenSSL numbers them; 0: what it likes best
 };
+
+/// What OpenSSL needs to be that client.
+[[nodiscard]] std::unique_ptr<ssl_ctx_st, void (*)(ssl_ctx_st*)> client_context(const ClientTls& tls);
 
 /// Every wait ends after a minute, with an exception.
 class Client {
@@ -39,6 +43,10 @@ class Client {
   /// The handshake of TLS, and nothing of NBD. From then on everything goes through it. False when it failed.
   [[nodiscard]] bool start_tls(const ClientTls& tls);
   void shut_down_send();
+  /// Asks for new keys of TLS 1.3, for both directions.
+  void update_keys();
+  /// From now on as if there were no TLS, although the server thinks that there is.
+  void bypass_tls() { tls_.reset(); }
   void close() { socket_.reset(); }
 
   /// Greeting and client flags.

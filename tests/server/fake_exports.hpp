@@ -92,6 +92,7 @@ class FakeCatalog final : public ExportCatalog {
  public:
   Export open(std::string_view name) override {
     ++opened;
+    if (before_open) before_open();
     const auto found = exports.find(std::string(name));
     if (found == exports.end()) throw Error(ErrorCode::kNotFound, "no such export");
     if (!found->second.image) throw Error(ErrorCode::kDamaged, "maps/ab/abcd.map is damaged");
@@ -112,6 +113,7 @@ class FakeCatalog final : public ExportCatalog {
   std::map<std::string, Export> exports;
   std::vector<SnapshotDigest> snapshots_in_use;
   std::atomic<int> opened = 0;
+  std::function<void()> before_open;  ///< may wait
 };
 
 }  // namespace vmpack::test

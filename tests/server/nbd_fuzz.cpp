@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Everything that a client can send, to a whole connection: socket, handshake, transmission and farewell,
-// over a socket pair. The image behind it aborts the program on any range that lies outside.
+// over a socket pair. The image behind it aborts the program on any range that lies outside. The first byte
+// says whether the server has no TLS, offers it or insists on it.
+#include <openssl/ssl.h>
 #include <spdlog/logger.h>
 #include <sys/socket.h>
 
@@ -9,16 +11,27 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/use_future.hpp>
 
 #include "server/nbd/session.hpp"
 #include "tests/server/fake_exports.hpp"
 #include "tests/server/option_data.hpp"
+#include "tests/server/tls_files.hpp"
 #include "tests/support/fuzz.hpp"
 
 namespace vmpack {
 namespace {
 
 constexpr std::size_t kImageBytes = 3 * kMiB / 2;
+
+PolicyPtr policy_with(TlsMode mode) {
+  Settings settings{.limits = {.bytes_in_flight = 48 * kMiB}};
+  if (mode != TlsMode::kOff) {
+    settings.tls = test::tls_files().certificates(mode, true);
+    settings.tls.psk_file = test::tls_files() / "keys.psk";
+  }
+  return make_policy(settings);
+}
 
 struct World {
   World() {
@@ -37,7 +50,9 @@ struct World {
   asio::io_context network{1};
   asio::thread_pool workers{1};
   spdlog::logger log{"fuzz"};
-  CurrentPolicy policy{make_policy({.limits = {.bytes_in_flight = 48 * kMiB}})};
+  std::array<PolicyPtr, 3> policies{policy_with(TlsMode::kOff), policy_with(TlsMode::kOffered),
+                                    policy_with(TlsMode::kRequired)};
+  CurrentPolicy policy{policies.front()};
   ServerContext context{catalog, workers, budget, policy, log};
 };
 
@@ -61,6 +76,10 @@ asio::awaitable<void> receive_all(Stream& stream) {
 }
 
 void run_connection(World& world, ByteView input) {
+  if (input.empty()) return;
+  const auto mode = std::to_integer<std::size_t>(input.front()) % world.policies.size();
+  world.policy.set(world.policies.at(mode));
+  input = input.subspan(1);
   std::array<int, 2> pair{};
   VMPACK_ASSERT(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0);
   asio::io_context& network = world.network;
@@ -73,6 +92,8 @@ void run_connection(World& world, ByteView input) {
   asio::co_spawn(network, receive_all(client), asio::detached);
   asio::co_spawn(network, session->run(), asio::detached);
   network.run();
+  // Something may still be fetched ahead. There is one worker, and this is the last that it does.
+  asio::post(world.workers, asio::use_future).wait();
   VMPACK_ASSERT(world.budget.taken().requests == 0 && world.budget.taken().bytes == 0);
 }
 
@@ -81,8 +102,8 @@ void append_request(Bytes& to, nbd::Command command, std::uint64_t offset, std::
   append(to, nbd::encode_request({flags, command, to.size(), offset, length}));
 }
 
-Bytes client_flags(std::uint32_t flags) {
-  Bytes bytes;
+Bytes client_flags(std::uint32_t flags, TlsMode mode = TlsMode::kOff) {
+  Bytes bytes{static_cast<std::byte>(mode)};
   test::append_number(bytes, flags);
   return bytes;
 }
@@ -96,6 +117,18 @@ Bytes handshake(bool structured) {
   }
   append(bytes, test::option_message(nbd::Option::kGo, test::info_data("web:v1", {0, 1, 2, 3})));
   return bytes;
+}
+
+/// What a client of TLS sends first.
+Bytes client_hello(const test::ClientTls& tls) {
+  const auto context = test::client_context(tls);
+  const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), &SSL_free);
+  SSL_set_app_data(ssl.get(), const_cast<test::ClientTls*>(&tls));
+  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+  SSL_connect(ssl.get());
+  Bytes hello(static_cast<std::size_t>(BIO_pending(SSL_get_wbio(ssl.get()))));
+  BIO_read(SSL_get_wbio(ssl.get()), hello.data(), static_cast<int>(hello.size()));
+  return hello;
 }
 
 void append_requests(Bytes& to) {
@@ -138,6 +171,18 @@ std::vector<Bytes> fuzz_seeds() {
   append(by_name, option_message(nbd::Option::kExportName, as_byte_view("web:v1")));
   append_requests(by_name);
   seeds.push_back(by_name);
+  for (const auto mode : {TlsMode::kOffered, TlsMode::kRequired}) {
+    for (auto tls : {tls_files().client("client"), tls_files().alice()}) {
+      for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+        tls.version_max = version;
+        Bytes secret = client_flags(3, mode);
+        append(secret, option_message(nbd::Option::kStructuredReply, {}));
+        append(secret, option_message(nbd::Option::kStartTls, {}));
+        append(secret, client_hello(tls));
+        seeds.push_back(secret);
+      }
+    }
+  }
   return seeds;
 }
 

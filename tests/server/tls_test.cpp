@@ -10,6 +10,7 @@
 
 #include "server/tls_keys.hpp"
 #include "tests/server/bytes_of.hpp"
+#include "tests/server/option_data.hpp"
 #include "tests/server/server_under_test.hpp"
 #include "tests/server/tls_files.hpp"
 #include "tests/support/require_error.hpp"
@@ -158,6 +159,77 @@ TEST_CASE("new certificates count for connections from then on") {
   CHECK_FALSE(gets(under_test, tls_files().client()));
   CHECK(gets(under_test, tls_files().client("client")));
   CHECK(old.open("web:v1"));
+}
+
+TEST_CASE("a client that wants new keys all the time reads on") {
+  ServerUnderTest under_test(Settings{.tls = tls_files().certificates()});
+  Client client = under_test.connect();
+  client.greet();
+  REQUIRE(client.upgrade(tls_files().client()));
+  REQUIRE(client.open("web:v1"));
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    for (int updates = 0; updates < 20; ++updates) client.update_keys();
+    REQUIRE(client.read(i * 4096, 4096) == under_test.content(i * 4096, 4096));
+  }
+}
+
+TEST_CASE("a flood of handshakes that lead nowhere holds up nobody, and ends") {
+  Settings settings{.tls = tls_files().certificates()};
+  settings.limits.handshake = std::chrono::seconds(2);
+  ServerUnderTest under_test(settings);
+  std::vector<Client> flood;
+  for (int i = 0; i < 400; ++i) {
+    Client& client = flood.emplace_back(under_test.connect());
+    client.greet();
+    REQUIRE(client.ask(nbd::Option::kStartTls) == nbd::OptionReply::kAck);
+    // A ClientHello that never ends; every fourth sends nothing of it.
+    if (i % 4 != 0) client.send(test::bytes_of("16 0301 0200 010001fc 0303 00112233"));
+  }
+  for (int i = 0; i < 10; ++i) CHECK(gets(under_test, tls_files().client()));
+  CHECK(ServerUnderTest::eventually([&] { return under_test.server->connections() == 0; }));
+}
+
+TEST_CASE("a client that takes nothing through TLS is closed, and held up nobody") {
+  Settings settings{.tls = tls_files().certificates()};
+  settings.limits.send_stall = std::chrono::seconds(1);
+  ServerUnderTest under_test(settings);
+  Client client = under_test.connect();
+  client.greet();
+  REQUIRE(client.upgrade(tls_files().client()));
+  REQUIRE(client.open("web:v1"));
+  for (std::uint64_t cookie = 0; cookie < 8; ++cookie)
+    client.request(nbd::Command::kRead, cookie, 3 * kMiB, 4 * kMiB);
+  CHECK(gets(under_test, tls_files().client()));
+  CHECK(ServerUnderTest::eventually([&] { return under_test.server->connections() == 0; }));
+  CHECK(under_test.stop_and_read_log().find("has taken no data") != std::string::npos);
+}
+
+TEST_CASE("clients that vanish in the middle of TLS cost the server nothing") {
+  Settings settings{.tls = tls_files().certificates()};
+  settings.limits.bytes_in_flight = 48 * kMiB;
+  ServerUnderTest under_test(settings, 40 * kMiB);
+  for (int i = 0; i < 40; ++i) {
+    Client client = under_test.connect();
+    client.greet();
+    if (i % 4 == 0) {
+      client.send(test::option_message(nbd::Option::kStartTls, {}));
+      continue;
+    }
+    REQUIRE(client.upgrade(tls_files().client()));
+    if (i % 4 == 1) continue;
+    REQUIRE(client.open("web:v1", i % 8 < 4));
+    for (std::uint64_t cookie = 0; cookie < 4; ++cookie)
+      client.request(nbd::Command::kRead, cookie, 0, 16 * kMiB);
+    if (i % 4 == 3) static_cast<void>(client.receive(100'000));
+  }
+  CHECK(ServerUnderTest::eventually([&] { return under_test.server->connections() == 0; }));
+  // Had a share of the budget been lost, this would wait for ever.
+  Client client = under_test.connect();
+  client.greet();
+  REQUIRE(client.upgrade(tls_files().client()));
+  REQUIRE(client.open("web:v1", false));
+  client.request(nbd::Command::kRead, 1, 0, 32 * kMiB);
+  CHECK(client.next_simple_reply(32 * kMiB).data == under_test.content(0, 32 * kMiB));
 }
 
 TEST_CASE("certificates that cannot be used are refused by name") {
