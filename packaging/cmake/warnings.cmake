@@ -13,7 +13,8 @@ if(VMPACK_WERROR)
   target_compile_options(vmpack_flags INTERFACE -Werror)
 endif()
 if(VMPACK_SANITIZE)
-  target_compile_options(vmpack_flags INTERFACE -fsanitize=${VMPACK_SANITIZE} -fno-omit-frame-pointer -Wno-maybe-uninitialized)
+  target_compile_options(vmpack_flags INTERFACE -fsanitize=${VMPACK_SANITIZE} -fno-omit-frame-pointer
+                         $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # clang does not know it
   target_link_options(vmpack_flags INTERFACE -fsanitize=${VMPACK_SANITIZE})
 endif()
 if(VMPACK_FUZZ)
