@@ -172,6 +172,19 @@ TEST_CASE("a handshake that takes too long is ended") {
   CHECK(ServerUnderTest::eventually([&] { return under_test.server->connections() == 0; }));
 }
 
+TEST_CASE("a client that never closes its side is not waited for") {
+  ServerLimits limits;
+  limits.linger = std::chrono::seconds(1);
+  ServerUnderTest under_test(limits);
+  Client gone = under_test.connect();
+  gone.greet();
+  CHECK(gone.ask(Option::kAbort) == OptionReply::kAck);
+  Client left = under_test.connect();
+  REQUIRE(left.open("web:v1"));
+  left.request(Command::kDisconnect, 1, 0, 0);
+  CHECK(ServerUnderTest::eventually([&] { return under_test.server->connections() == 0; }));
+}
+
 TEST_CASE("a client that takes nothing is closed, and held up nobody") {
   ServerLimits limits;
   limits.send_stall = std::chrono::seconds(1);
