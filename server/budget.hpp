@@ -49,4 +49,17 @@ class Budget {
   std::deque<Waiting> waiting_;
 };
 
+/// A claim that was taken, given back at the end of a scope.
+class BudgetShare {
+ public:
+  BudgetShare(Budget& budget, Claim claim) : budget_(budget), claim_(claim) {}
+  BudgetShare(const BudgetShare&) = delete;
+  BudgetShare& operator=(const BudgetShare&) = delete;
+  ~BudgetShare() { budget_.give_back(claim_); }
+
+ private:
+  Budget& budget_;
+  Claim claim_;
+};
+
 }  // namespace vmpack

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "server/async.hpp"
+#include "server/traffic.hpp"
 
 namespace vmpack {
 
@@ -22,6 +23,11 @@ class Connection {
   virtual void stop() = 0;
   /// Closes it when it takes longer for something than the limits allow. Called about once a second.
   virtual void check_deadlines(std::chrono::steady_clock::time_point now) = 0;
+
+  [[nodiscard]] virtual Protocol protocol() const = 0;
+  [[nodiscard]] virtual ConnectionFacts facts() const = 0;
+  /// What it has carried since this was asked last.
+  [[nodiscard]] virtual ReferenceTraffic take_traffic() = 0;
 };
 
 }  // namespace vmpack

@@ -40,6 +40,8 @@ struct Export {
   std::string description;  ///< one line for people
   bool by_digest =
       false;  ///< the name can never mean another image, whenever and by whomever it is asked for
+  SnapshotDigest snapshot{};
+  std::int64_t modified_seconds = 0;  ///< when the name came to mean this image, since 1970; 0: not known
 };
 
 struct ExportListing {

@@ -25,7 +25,10 @@
 #include "libvmpack/read/frame_cache.hpp"
 #include "libvmpack/repo/repository.hpp"
 #include "libvmpack/store/store.hpp"
+#include "server/http/site.hpp"
 #include "server/listener.hpp"
+#include "server/metered_store.hpp"
+#include "server/metrics.hpp"
 #include "server/options.hpp"
 #include "server/policy.hpp"
 #include "server/repository_exports.hpp"
@@ -111,7 +114,7 @@ std::vector<Listener> open_all(const std::vector<ListenAddress>& addresses) {
 std::vector<ListenAddress> default_nbd_addresses() { return {TcpAddress{"127.0.0.1", "10809"}}; }
 
 /// Opens all before any client is served.
-std::vector<std::string> listen(Server& server, const Settings& settings) {
+std::vector<std::string> listen(Server& server, http::Site& site, const Settings& settings) {
   std::vector<Listener> nbd = open_all(settings.nbd.empty() ? default_nbd_addresses() : settings.nbd);
   std::vector<Listener> http = open_all(settings.http);
   std::vector<std::string> uris;
@@ -121,7 +124,7 @@ std::vector<std::string> listen(Server& server, const Settings& settings) {
   }
   for (Listener& listener : http) {
     uris.push_back(http_uri(listener));
-    server.serve_http(std::move(listener));
+    server.serve_http(std::move(listener), site);
   }
   return uris;
 }
@@ -142,11 +145,16 @@ void run(const Settings& settings) {
   const StopSignals signals;
   spdlog::logger log = make_log(settings.log_level);
   raise_descriptor_limit();
-  const std::shared_ptr<const Repository> repository = Repository::open(open_store(settings.repository));
-  RepositoryExports exports(repository, std::make_shared<FrameCache>(settings.cache.memory_bytes));
+  ServerMetrics metrics;
+  const std::shared_ptr<const Repository> repository =
+      Repository::open(meter_store(open_store(settings.repository), metrics));
+  const auto cache = std::make_shared<FrameCache>(settings.cache.memory_bytes);
+  RepositoryExports exports(repository, cache, metrics);
+  http::Site site(repository, cache);
   const unsigned workers = std::max(4U, 2 * std::thread::hardware_concurrency());
-  Server server(exports, make_policy(settings), {static_cast<unsigned>(settings.threads), workers}, log);
-  const auto uris = listen(server, settings);
+  Server server(exports, metrics, make_policy(settings),
+                {static_cast<unsigned>(settings.threads), workers}, log);
+  const auto uris = listen(server, site, settings);
   log.info("serving {} with {} of cache", repository->store().location(),
            format_bytes(settings.cache.memory_bytes));
   for (const auto& uri : uris) log.info("listening on {}", uri);

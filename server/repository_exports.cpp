@@ -15,10 +15,18 @@ namespace {
 
 class SnapshotImage final : public Image {
  public:
-  explicit SnapshotImage(std::shared_ptr<ImageReader> reader) : reader_(std::move(reader)) {}
+  SnapshotImage(std::shared_ptr<ImageReader> reader, ServerMetrics& metrics)
+      : reader_(std::move(reader)), metrics_(metrics) {}
 
   std::uint64_t size() const override { return reader_->size(); }
-  void read(std::uint64_t offset, ByteSpan into) const override { reader_->read(offset, into); }
+  void read(std::uint64_t offset, ByteSpan into) const override {
+    try {
+      reader_->read(offset, into);
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kDamaged) metrics_.count_damage();
+      throw;
+    }
+  }
   bool try_read(std::uint64_t offset, ByteSpan into) const override {
     return reader_->try_read(offset, into);
   }
@@ -38,6 +46,7 @@ class SnapshotImage final : public Image {
 
  private:
   std::shared_ptr<ImageReader> reader_;
+  ServerMetrics& metrics_;
 };
 
 /// What to write behind `name@` where a name must never mean another image.
@@ -50,8 +59,8 @@ std::string fixed_name(const ReferenceName& name, const SnapshotDigest& snapshot
 }  // namespace
 
 RepositoryExports::RepositoryExports(std::shared_ptr<const Repository> repository,
-                                     std::shared_ptr<FrameCache> cache)
-    : repository_(std::move(repository)), cache_(std::move(cache)) {}
+                                     std::shared_ptr<FrameCache> cache, ServerMetrics& metrics)
+    : repository_(std::move(repository)), cache_(std::move(cache)), metrics_(metrics) {}
 
 Export RepositoryExports::open(std::string_view name) {
   if (name.empty()) return only_reference();
@@ -59,7 +68,7 @@ Export RepositoryExports::open(std::string_view name) {
   if (const auto* reference = std::get_if<ReferenceName>(&parsed)) {
     const auto entry = repository_->find(*reference);
     if (!entry) throw Error(ErrorCode::kNotFound, fmt::format("there is no export {}", reference->text()));
-    return make_export(entry->name, entry->snapshot);
+    return make_export(*entry);
   }
   const SnapshotDigest snapshot = repository_->resolve(name);
   auto image = open_image(snapshot);
@@ -67,7 +76,8 @@ Export RepositoryExports::open(std::string_view name) {
   return {.image = std::move(image),
           .name = fmt::format("{}@{}", std::get<DigestReference>(parsed).name, snapshot.hex()),
           .description = std::move(description),
-          .by_digest = true};
+          .by_digest = true,
+          .snapshot = snapshot};
 }
 
 std::vector<ExportListing> RepositoryExports::list(std::size_t count_max) {
@@ -95,16 +105,19 @@ Export RepositoryExports::only_reference() {
     throw Error(ErrorCode::kNotFound,
                 fmt::format("the repository has {} references: name one", references.size()));
   }
-  return make_export(references.front().name, references.front().snapshot);
+  return make_export(references.front());
 }
 
-Export RepositoryExports::make_export(const ReferenceName& name, const SnapshotDigest& snapshot) {
-  auto image = open_image(snapshot);
-  auto description = fmt::format("{}, {}", fixed_name(name, snapshot), format_bytes(image->size()));
+Export RepositoryExports::make_export(const ReferenceEntry& entry) {
+  auto image = open_image(entry.snapshot);
+  auto description =
+      fmt::format("{}, {}", fixed_name(entry.name, entry.snapshot), format_bytes(image->size()));
   return {.image = std::move(image),
-          .name = name.text(),
+          .name = entry.name.text(),
           .description = std::move(description),
-          .by_digest = false};
+          .by_digest = false,
+          .snapshot = entry.snapshot,
+          .modified_seconds = entry.modified_seconds};
 }
 
 std::shared_ptr<const Image> RepositoryExports::open_image(const SnapshotDigest& snapshot) {
@@ -117,7 +130,7 @@ std::shared_ptr<const Image> RepositoryExports::open_image(const SnapshotDigest&
   // Opened outside the lock, so that a slow store holds up nobody else. Two that open at once end up with one
   // image.
   std::shared_ptr<const Image> opened =
-      std::make_shared<SnapshotImage>(ImageReader::open(repository_, snapshot, cache_));
+      std::make_shared<SnapshotImage>(ImageReader::open(repository_, snapshot, cache_), metrics_);
   const std::scoped_lock lock(mutex_);
   std::erase_if(images_, [](const auto& entry) { return entry.second.expired(); });
   auto& slot = images_[snapshot];

@@ -12,12 +12,15 @@
 #include "libvmpack/read/frame_cache.hpp"
 #include "libvmpack/repo/repository.hpp"
 #include "server/export.hpp"
+#include "server/metrics.hpp"
 
 namespace vmpack {
 
 class RepositoryExports final : public ExportCatalog {
  public:
-  RepositoryExports(std::shared_ptr<const Repository> repository, std::shared_ptr<FrameCache> cache);
+  /// `metrics` must outlive every image.
+  RepositoryExports(std::shared_ptr<const Repository> repository, std::shared_ptr<FrameCache> cache,
+                    ServerMetrics& metrics);
 
   Export open(std::string_view name) override;
   std::vector<ExportListing> list(std::size_t count_max) override;
@@ -27,10 +30,11 @@ class RepositoryExports final : public ExportCatalog {
   /// The snapshot's image, shared by everyone who has it open.
   std::shared_ptr<const Image> open_image(const SnapshotDigest& snapshot);
   Export only_reference();
-  Export make_export(const ReferenceName& name, const SnapshotDigest& snapshot);
+  Export make_export(const ReferenceEntry& entry);
 
   std::shared_ptr<const Repository> repository_;
   std::shared_ptr<FrameCache> cache_;
+  ServerMetrics& metrics_;
   std::mutex mutex_;
   std::unordered_map<SnapshotDigest, std::weak_ptr<const Image>, DigestHash> images_;
 };

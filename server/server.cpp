@@ -25,6 +25,8 @@
 #include "server/connection.hpp"
 #include "server/context.hpp"
 #include "server/http/session.hpp"
+#include "server/http/site.hpp"
+#include "server/metrics.hpp"
 #include "server/nbd/session.hpp"
 
 namespace vmpack {
@@ -33,10 +35,12 @@ namespace {
 using Acceptor = asio::basic_socket_acceptor<asio::generic::stream_protocol>;
 using ConnectionPtr = std::shared_ptr<Connection>;
 
-enum class Protocol { kNbd, kHttp };
-
 constexpr std::chrono::seconds kDeadlineCheck{1};
 constexpr std::chrono::milliseconds kAcceptRetry{100};
+
+void tell(ServerMetrics& metrics, Connection& connection) {
+  metrics.count_traffic(connection.protocol(), connection.take_traffic());
+}
 
 /// A loop of its own, and the connections that live on it. All but `load` belongs to its thread.
 struct NetworkThread {
@@ -46,13 +50,16 @@ struct NetworkThread {
   std::atomic<std::size_t> load = 0;  // connections assigned to it
   std::thread thread;
 
-  asio::awaitable<void> check_deadlines() {
+  asio::awaitable<void> check_deadlines(ServerMetrics& metrics) {
     asio::steady_timer timer(context);
     for (;;) {
       timer.expires_after(kDeadlineCheck);
       co_await timer.async_wait(asio::use_awaitable);
       const auto now = std::chrono::steady_clock::now();
-      for (const ConnectionPtr& connection : connections) connection->check_deadlines(now);
+      for (const ConnectionPtr& connection : connections) {
+        connection->check_deadlines(now);
+        tell(metrics, *connection);
+      }
     }
   }
 };
@@ -78,14 +85,15 @@ Client describe_client(Socket& socket) {
 }  // namespace
 
 struct Server::State {
-  State(ExportCatalog& catalog, const PolicyPtr& policy, ServerThreads count, spdlog::logger& logger)
+  State(ExportCatalog& catalog, ServerMetrics& metrics, const PolicyPtr& policy, ServerThreads count,
+        spdlog::logger& logger)
       : current_policy(policy),
         budget({policy->limits.requests_in_flight, policy->limits.bytes_in_flight}),
         threads(count.network),
         workers(count.workers),
-        context{catalog, workers, budget, current_policy, logger} {
+        context{catalog, metrics, workers, budget, current_policy, logger, [this] { return survey(); }} {
     for (NetworkThread& network : threads) {
-      asio::co_spawn(network.context, network.check_deadlines(), asio::detached);
+      asio::co_spawn(network.context, network.check_deadlines(metrics), asio::detached);
       network.thread = std::thread([&network] { network.context.run(); });
     }
   }
@@ -99,6 +107,7 @@ struct Server::State {
   void admit(NetworkThread& network, Socket socket, Protocol protocol);
   ConnectionPtr make_connection(Socket socket, Client client, Protocol protocol);
   void listen(Listener listener, Protocol protocol);
+  asio::awaitable<std::vector<ConnectionFacts>> survey();
   static void start(State& state, NetworkThread& network, const ConnectionPtr& connection);
   void finish_stop();
 
@@ -111,9 +120,11 @@ struct Server::State {
   // Destroyed from the last to the first: what is further down refers to what is further up.
   CurrentPolicy current_policy;
   Budget budget;
-  std::vector<Listener> listeners;
+  std::vector<Listener> nbd_listeners;
+  std::vector<Listener> http_listeners;
+  http::Site* site = nullptr;
   std::vector<NetworkThread> threads;
-  std::vector<std::shared_ptr<Acceptor>> acceptors;  // touched on the first network thread
+  std::vector<std::shared_ptr<Acceptor>> nbd_acceptors;  // touched on the first network thread
   asio::thread_pool workers;
   ServerContext context;
   std::atomic<std::size_t> connections = 0;
@@ -142,7 +153,7 @@ asio::awaitable<void> Server::State::accept_clients(std::shared_ptr<Acceptor> ac
 
 ConnectionPtr Server::State::make_connection(Socket socket, Client client, Protocol protocol) {
   if (protocol == Protocol::kHttp)
-    return std::make_shared<http::Session>(std::move(socket), context, std::move(client));
+    return std::make_shared<http::Session>(std::move(socket), context, *site, std::move(client));
   return std::make_shared<nbd::Session>(std::move(socket), context, std::move(client));
 }
 
@@ -150,9 +161,11 @@ void Server::State::admit(NetworkThread& network, Socket socket, Protocol protoc
   Client client = describe_client(socket);
   const std::size_t connections_max = current_policy.get()->limits.connections;
   if (connections >= connections_max) {
+    context.metrics.count_refused_connection();
     context.log.warn("{}: refused, {} connections are open", client.peer, connections_max);
     return;
   }
+  context.metrics.count_connection(protocol);
   ++connections;
   ++network.load;
   auto connection = make_connection(std::move(socket), std::move(client), protocol);
@@ -163,6 +176,7 @@ void Server::State::start(State& state, NetworkThread& network, const Connection
   network.connections.insert(connection);
   if (state.stopping) connection->stop();
   const auto ended = [&state, &network, connection](const std::exception_ptr&) {
+    tell(state.context.metrics, *connection);
     network.connections.erase(connection);
     --network.load;
     --state.connections;
@@ -170,9 +184,25 @@ void Server::State::start(State& state, NetworkThread& network, const Connection
   asio::co_spawn(network.context, connection->run(), ended);
 }
 
+asio::awaitable<std::vector<ConnectionFacts>> Server::State::survey() {
+  std::vector<ConnectionFacts> all;
+  for (NetworkThread& network : threads) {
+    auto there = asio::bind_executor(network.context.get_executor(), asio::use_awaitable);
+    co_await asio::post(there);
+    for (const ConnectionPtr& connection : network.connections) {
+      all.push_back(connection->facts());
+      tell(context.metrics, *connection);
+    }
+  }
+  co_await asio::post(asio::use_awaitable);
+  co_return all;
+}
+
 void Server::State::finish_stop() {
   if (std::exchange(stopped, true)) return;
   stopping = true;
+  nbd_listeners.clear();
+  http_listeners.clear();
   for (NetworkThread& network : threads) network.context.stop();
   for (NetworkThread& network : threads) network.thread.join();
   budget.forget_waiting();
@@ -180,8 +210,9 @@ void Server::State::finish_stop() {
   workers.join();
 }
 
-Server::Server(ExportCatalog& catalog, PolicyPtr policy, ServerThreads threads, spdlog::logger& log)
-    : state_(std::make_unique<State>(catalog, policy, threads, log)) {}
+Server::Server(ExportCatalog& catalog, ServerMetrics& metrics, PolicyPtr policy, ServerThreads threads,
+               spdlog::logger& log)
+    : state_(std::make_unique<State>(catalog, metrics, policy, threads, log)) {}
 
 Server::~Server() { finish_stop(); }
 
@@ -189,16 +220,19 @@ void Server::State::listen(Listener listener, Protocol protocol) {
   NetworkThread& first = threads.front();
   const asio::generic::stream_protocol socket_protocol(listener.family(), 0);
   auto acceptor = std::make_shared<Acceptor>(first.context, socket_protocol, listener.release_descriptor());
-  listeners.push_back(std::move(listener));
+  (protocol == Protocol::kNbd ? nbd_listeners : http_listeners).push_back(std::move(listener));
   asio::post(first.context, [this, acceptor, protocol] {
-    acceptors.push_back(acceptor);
+    if (protocol == Protocol::kNbd) nbd_acceptors.push_back(acceptor);
     asio::co_spawn(threads.front().context, accept_clients(acceptor, protocol), asio::detached);
   });
 }
 
 void Server::serve_nbd(Listener listener) { state_->listen(std::move(listener), Protocol::kNbd); }
 
-void Server::serve_http(Listener listener) { state_->listen(std::move(listener), Protocol::kHttp); }
+void Server::serve_http(Listener listener, http::Site& site) {
+  state_->site = &site;
+  state_->listen(std::move(listener), Protocol::kHttp);
+}
 
 void Server::set_policy(PolicyPtr policy) {
   const auto in_flight = [](const PolicyPtr& of) {
@@ -214,9 +248,9 @@ std::size_t Server::connections() const { return state_->connections; }
 
 void Server::begin_stop() {
   state_->stopping = true;
-  state_->listeners.clear();
+  state_->nbd_listeners.clear();
   asio::post(state_->threads.front().context, [state = state_.get()] {
-    for (const auto& acceptor : state->acceptors) acceptor->close();
+    for (const auto& acceptor : state->nbd_acceptors) acceptor->close();
   });
   state_->on_every_thread([](NetworkThread& network) {
     for (const ConnectionPtr& connection : network.connections) connection->stop();

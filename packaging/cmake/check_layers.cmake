@@ -34,6 +34,7 @@ set(third_party
   "blkid/.*|libvmpack/inspect"
   "tsk/.*|libvmpack/inspect"
   "boost/.*|server"
+  "prometheus/.*|server"
   "tbb/.*|libvmpack/ingest"
   "fuse.*\\.h|tools"
   "CLI/.*|tools,server"

@@ -1,35 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
-// One HTTP connection: request after request, each answered with a page.
+// One HTTP connection: request after request, each answered before the next is looked at.
 #pragma once
 
-#include <boost/beast/core/flat_buffer.hpp>
 #include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
 
 #include "server/connection.hpp"
 #include "server/context.hpp"
+#include "server/http/answer.hpp"
+#include "server/http/pages.hpp"
+#include "server/http/request.hpp"
+#include "server/http/sender.hpp"
+#include "server/http/site.hpp"
 
 namespace vmpack::http {
 
 class Session final : public Connection {
  public:
-  Session(Socket socket, ServerContext& server, Client client);
+  Session(Socket socket, ServerContext& server, Site& site, Client client);
 
   asio::awaitable<void> run() override;
+  /// A connection that has not begun yet is answered once: whoever comes that late asks how the server is.
   void stop() override;
   void check_deadlines(std::chrono::steady_clock::time_point now) override;
+  Protocol protocol() const override { return Protocol::kHttp; }
+  ConnectionFacts facts() const override;
+  ReferenceTraffic take_traffic() override;
 
  private:
+  enum class Phase { kWaiting, kAnswering, kFarewell };
+
   /// False when it was the last one.
   asio::awaitable<bool> serve_one();
+  /// nullopt when the client has gone, or the server stops.
+  asio::awaitable<std::optional<ParseResult>> next_request();
+  asio::awaitable<std::size_t> receive();
+  asio::awaitable<Answer> answer_to(const Request& request, const Target& target);
+  asio::awaitable<void> send(const Request& request, Answer answer, bool keep_alive);
+  asio::awaitable<void> send_text(const Request& request, const Answer& answer, bool keep_alive);
+  asio::awaitable<void> send_content(const Request& request, const Answer& answer, bool keep_alive);
+  asio::awaitable<void> say_farewell();
+  void enter(Phase phase);
+  /// From now on traffic is that of `reference`.
+  void count_for(const std::string& reference);
 
   ServerContext& server_;
-  Socket socket_;
+  Site& site_;
+  Stream stream_;
   const PolicyPtr policy_;
-  const Client client_;
-  boost::beast::flat_buffer buffer_;  // what was read of the next request
-  std::chrono::steady_clock::time_point waits_since_;
-  bool sending_ = false;
+  Client client_;
+  const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  Phase phase_ = Phase::kWaiting;
+  std::chrono::steady_clock::time_point phase_began_ = began_;
+  bool running_ = false;
   bool stopping_ = false;
+
+  std::string input_;  // what was read of the next requests
+  PieceMemory memory_;
+
+  /// What was sent last, if its path cannot mean anything else: many requests in a row ask for it.
+  struct Remembered {
+    std::string path;
+    std::string authorization;
+    ResourcePtr resource;
+  };
+  Remembered last_;
+
+  std::string reference_;  // that traffic is counted for
+  Traffic traffic_;
+  Traffic told_;  // of it, to the metrics
 };
 
 }  // namespace vmpack::http

@@ -12,23 +12,6 @@
 #include "libvmpack/base/format_text.hpp"
 
 namespace vmpack::nbd {
-namespace {
-
-/// Gives a share of the budget back at the end of a scope.
-class Returned {
- public:
-  Returned(Budget& budget, Claim claim) : budget_(budget), claim_(claim) {}
-  Returned(const Returned&) = delete;
-  Returned& operator=(const Returned&) = delete;
-  ~Returned() { budget_.give_back(claim_); }
-
- private:
-  Budget& budget_;
-  Claim claim_;
-};
-
-}  // namespace
-
 Session::Session(Socket socket, ServerContext& server, Client client)
     : server_(server),
       executor_(socket.get_executor()),
@@ -75,6 +58,20 @@ void Session::check_deadlines(std::chrono::steady_clock::time_point now) {
   }
 }
 
+ConnectionFacts Session::facts() const {
+  return {.protocol = protocol(),
+          .client = client_,
+          .reference = transmission_ ? transmission_->reference() : std::string(),
+          .since = began_,
+          .traffic = transmission_ ? transmission_->statistics() : Traffic()};
+}
+
+ReferenceTraffic Session::take_traffic() {
+  if (!transmission_) return {};
+  const Traffic now = transmission_->statistics();
+  return {transmission_->reference(), now - std::exchange(told_, now)};
+}
+
 void Session::enter(Phase phase) {
   phase_ = phase;
   phase_began_ = std::chrono::steady_clock::now();
@@ -98,7 +95,7 @@ asio::awaitable<std::optional<Agreement>> Session::negotiate() {
     if (!header) co_return std::nullopt;
     answering_ = true;
     // Among the answers only a list can be large, and a flood of clients may ask for it.
-    std::optional<Returned> share;
+    std::optional<BudgetShare> share;
     if (header->option == Option::kList) {
       const Claim claim{1, kListReplyBytesMax};
       co_await take(server_.budget, claim);

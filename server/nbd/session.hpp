@@ -21,6 +21,9 @@ class Session final : public Connection {
   asio::awaitable<void> run() override;
   void stop() override;
   void check_deadlines(std::chrono::steady_clock::time_point now) override;
+  Protocol protocol() const override { return Protocol::kNbd; }
+  ConnectionFacts facts() const override;
+  ReferenceTraffic take_traffic() override;
 
  private:
   enum class Phase { kHandshake, kTransmission, kFarewell };
@@ -45,8 +48,10 @@ class Session final : public Connection {
   Client client_;
   std::shared_ptr<Transmission> transmission_;
   Phase phase_ = Phase::kHandshake;
+  const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point phase_began_;
   bool answering_ = false;  // an option of the handshake
+  Traffic told_;  // of what was carried, to the metrics
   bool stopping_ = false;
 };
 

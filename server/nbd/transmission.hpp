@@ -18,14 +18,9 @@
 #include "server/nbd/read_ahead.hpp"
 #include "server/nbd/reply.hpp"
 #include "server/nbd/request.hpp"
+#include "server/traffic.hpp"
 
 namespace vmpack::nbd {
-
-struct TransmissionStatistics {
-  std::uint64_t requests = 0;
-  std::uint64_t bytes_sent = 0;
-  std::uint64_t failures = 0;  ///< requests that ended in an error of ours
-};
 
 /// Every method on the stream's thread, but for what workers do with their own job.
 class Transmission : public std::enable_shared_from_this<Transmission> {
@@ -40,7 +35,8 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   /// Takes no more requests.
   void stop();
 
-  [[nodiscard]] const TransmissionStatistics& statistics() const { return statistics_; }
+  [[nodiscard]] const Traffic& statistics() const { return statistics_; }
+  [[nodiscard]] const std::string& reference() const { return agreement_.exported.name; }
 
  private:
   using JobPtr = std::unique_ptr<Job>;
@@ -101,7 +97,7 @@ class Transmission : public std::enable_shared_from_this<Transmission> {
   const Agreement agreement_;
   const Terms terms_;
   const std::string peer_;
-  TransmissionStatistics statistics_;
+  Traffic statistics_;
 
   Input input_;
   ReadAhead read_ahead_;

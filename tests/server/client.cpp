@@ -132,6 +132,16 @@ bool Client::upgrade(const ClientTls& tls) {
   return ask(nbd::Option::kStartTls) == nbd::OptionReply::kAck && start_tls(tls);
 }
 
+std::string Client::receive_rest() {
+  std::string received;
+  Bytes some(64 * 1024);
+  for (;;) {
+    const auto got = receive_some(some);
+    if (got <= 0) return received;
+    received += as_text(ByteView(some).first(static_cast<std::size_t>(got)));
+  }
+}
+
 nbd::OptionReply Client::finish_option(nbd::Option option) {
   for (;;) {
     const Bytes header = receive(nbd::kOptionReplyHeaderBytes);

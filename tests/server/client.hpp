@@ -40,6 +40,8 @@ class Client {
   [[nodiscard]] Bytes receive(std::size_t bytes);
   /// True when the server closed the connection and nothing was left to read.
   [[nodiscard]] bool at_end();
+  /// All that comes until the server closes the connection, however it does.
+  std::string receive_rest();
   /// The handshake of TLS, and nothing of NBD. From then on everything goes through it. False when it failed.
   [[nodiscard]] bool start_tls(const ClientTls& tls);
   void shut_down_send();

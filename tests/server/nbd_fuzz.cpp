@@ -46,6 +46,7 @@ struct World {
   }
 
   test::FakeCatalog catalog;
+  ServerMetrics metrics;
   Budget budget{{64, 48 * kMiB}};
   asio::io_context network{1};
   asio::thread_pool workers{1};
@@ -53,7 +54,7 @@ struct World {
   std::array<PolicyPtr, 3> policies{policy_with(TlsMode::kOff), policy_with(TlsMode::kOffered),
                                     policy_with(TlsMode::kRequired)};
   CurrentPolicy policy{policies.front()};
-  ServerContext context{catalog, workers, budget, policy, log};
+  ServerContext context{catalog, metrics, workers, budget, policy, log, {}};
 };
 
 asio::awaitable<void> send_all(Stream& stream, ByteView bytes) {

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "server/listener.hpp"
+#include "server/metrics.hpp"
 #include "server/server.hpp"
 #include "tests/server/client.hpp"
 #include "tests/server/fake_exports.hpp"
@@ -26,7 +27,7 @@ struct ServerUnderTest {
   explicit ServerUnderTest(const Settings& settings, std::size_t image_bytes = 8 * kMiB)
       : image(std::make_shared<FakeImage>(image_bytes, std::vector<ByteRange>{{1 * kMiB, 2 * kMiB}})) {
     catalog.add("web:v1", image);
-    server = std::make_unique<Server>(catalog, make_policy(settings), ServerThreads{2, 4}, log);
+    server = std::make_unique<Server>(catalog, metrics, make_policy(settings), ServerThreads{2, 4}, log);
   }
 
   [[nodiscard]] std::string path() const { return folder / "nbd.sock"; }
@@ -63,6 +64,7 @@ struct ServerUnderTest {
   TempDir folder;
   std::shared_ptr<FakeImage> image;
   FakeCatalog catalog;
+  ServerMetrics metrics;
   std::ostringstream log_text;
   spdlog::logger log{"test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log_text)};
   std::unique_ptr<Server> server;
