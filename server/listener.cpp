@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/listener.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
 #include <sys/socket.h>
@@ -135,6 +136,13 @@ Listener open_unix(const std::string& path) {
   return {std::move(descriptor), AF_UNIX, address};
 }
 
+/// -1: it is no socket.
+int socket_option(int descriptor, int option) {
+  int value = -1;
+  socklen_t bytes = sizeof(value);
+  return ::getsockopt(descriptor, SOL_SOCKET, option, &value, &bytes) == 0 ? value : -1;
+}
+
 bool is_port(std::string_view text) {
   return !text.empty() && text.size() <= 5 &&
          text.find_first_not_of("0123456789") == std::string_view::npos &&
@@ -191,9 +199,9 @@ std::string listen_address_text(const ListenAddress& address) {
   return fmt::format("{}:{}", tcp.host.empty() ? "*" : bracketed(tcp.host), tcp.port);
 }
 
-Listener::Listener(FileDescriptor descriptor, int family, std::string address)
+Listener::Listener(FileDescriptor descriptor, int family, std::string address, Origin origin)
     : descriptor_(std::move(descriptor)), family_(family), address_(std::move(address)) {
-  if (family_ != AF_UNIX) return;
+  if (family_ != AF_UNIX || origin == Origin::kAdopted) return;
   path_ = std::filesystem::absolute(address_.substr(kUnixPrefix.size())).string();
   struct stat status{};
   if (::lstat(path_.c_str(), &status) != 0) throw system_error(errno, "cannot read", path_);
@@ -223,6 +231,29 @@ std::vector<Listener> open_listeners(const ListenAddress& address) {
   std::vector<Listener> listeners;
   listeners.push_back(open_unix(std::get<UnixAddress>(address).path));
   return listeners;
+}
+
+Listener adopt_listener(FileDescriptor descriptor) {
+  const int fd = descriptor.get();
+  if (socket_option(fd, SO_TYPE) != SOCK_STREAM || socket_option(fd, SO_ACCEPTCONN) != 1) {
+    throw Error(ErrorCode::kInvalid, fmt::format("descriptor {} is no socket that listens for streams", fd),
+                "write ListenStream= in the socket's unit, and Accept=no");
+  }
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  sockaddr_un bound{};
+  socklen_t bytes = sizeof(bound);
+  if (::getsockname(fd, static_cast<sockaddr*>(static_cast<void*>(&bound)), &bytes) != 0)
+    throw system_error(errno, "cannot tell the address of", "a socket");
+  const int family = socket_option(fd, SO_DOMAIN);
+  if (family != AF_UNIX) {
+    auto address = bound_address(fd, "a socket");
+    return {std::move(descriptor), family, std::move(address), Listener::Origin::kAdopted};
+  }
+  const auto* path = static_cast<const char*>(bound.sun_path);
+  auto address =
+      fmt::format("{}{}", kUnixPrefix, std::string_view(path, ::strnlen(path, sizeof(bound.sun_path))));
+  return {std::move(descriptor), family, std::move(address), Listener::Origin::kAdopted};
 }
 
 std::string nbd_uri(const Listener& listener) {

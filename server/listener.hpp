@@ -29,10 +29,12 @@ using ListenAddress = std::variant<TcpAddress, UnixAddress>;
 /// As parse_listen_address() takes it.
 [[nodiscard]] std::string listen_address_text(const ListenAddress& address);
 
-/// A socket that listens, non-blocking. The file of a unix socket goes when its listener does.
+/// A socket that listens, non-blocking. The file of a unix socket goes when its listener does, if it is its
+/// own.
 class Listener {
  public:
-  Listener(FileDescriptor descriptor, int family, std::string address);
+  enum class Origin { kOurs, kAdopted };
+  Listener(FileDescriptor descriptor, int family, std::string address, Origin origin = Origin::kOurs);
   Listener(Listener&& other) noexcept;
   Listener& operator=(Listener&&) = delete;
   ~Listener();
@@ -40,6 +42,8 @@ class Listener {
   [[nodiscard]] int family() const { return family_; }
   /// As parse_listen_address() takes it, with the port that was really taken.
   [[nodiscard]] const std::string& address() const { return address_; }
+  /// Of the unix socket's file that goes with the listener; empty: there is none.
+  [[nodiscard]] const std::string& path() const { return path_; }
   /// The descriptor, for whoever accepts on it and then closes it.
   [[nodiscard]] int release_descriptor() { return descriptor_.release(); }
 
@@ -55,6 +59,10 @@ class Listener {
 /// One listener for each address that the name stands for. A unix socket file that nobody listens on is
 /// replaced. Throws kAlreadyExists when the address is in use, kIo and others.
 [[nodiscard]] std::vector<Listener> open_listeners(const ListenAddress& address);
+
+/// A socket that somebody else bound, and whose file is theirs. Throws kInvalid when it does not listen for
+/// streams.
+[[nodiscard]] Listener adopt_listener(FileDescriptor descriptor);
 
 /// "nbd://127.0.0.1:10809" or "nbd+unix:///?socket=/run/vm.sock".
 [[nodiscard]] std::string nbd_uri(const Listener& listener);

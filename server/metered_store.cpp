@@ -39,6 +39,9 @@ class MeteredStore final : public Store {
     store_->get_range(key, offset, into);
     measurement.succeeded(into.size());
   }
+  bool distrust(std::string_view key, std::uint64_t offset, std::uint64_t bytes) override {
+    return store_->distrust(key, offset, bytes);
+  }
   Bytes get(std::string_view key, std::uint64_t bytes_max, StoreStat* stat) override {
     Measurement measurement(metrics_, StoreOperation::kGet);
     Bytes bytes = store_->get(key, bytes_max, stat);

@@ -16,11 +16,13 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <chrono>
+#include <optional>
 #include <thread>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "server/address_counts.hpp"
 #include "server/async.hpp"
 #include "server/connection.hpp"
 #include "server/context.hpp"
@@ -48,6 +50,7 @@ struct NetworkThread {
   asio::executor_work_guard<asio::io_context::executor_type> guard{context.get_executor()};
   std::unordered_set<ConnectionPtr> connections;
   std::atomic<std::size_t> load = 0;  // connections assigned to it
+  std::atomic<std::chrono::steady_clock::time_point> came_round = std::chrono::steady_clock::now();
   std::thread thread;
 
   asio::awaitable<void> check_deadlines(ServerMetrics& metrics) {
@@ -56,6 +59,7 @@ struct NetworkThread {
       timer.expires_after(kDeadlineCheck);
       co_await timer.async_wait(asio::use_awaitable);
       const auto now = std::chrono::steady_clock::now();
+      came_round = now;
       for (const ConnectionPtr& connection : connections) {
         connection->check_deadlines(now);
         tell(metrics, *connection);
@@ -108,7 +112,8 @@ struct Server::State {
   ConnectionPtr make_connection(Socket socket, Client client, Protocol protocol);
   void listen(Listener listener, Protocol protocol);
   asio::awaitable<std::vector<ConnectionFacts>> survey();
-  static void start(State& state, NetworkThread& network, const ConnectionPtr& connection);
+  void start(NetworkThread& network, const ConnectionPtr& connection,
+             const std::optional<IpAddress>& address);
   void finish_stop();
 
   template <typename Function>
@@ -128,6 +133,7 @@ struct Server::State {
   asio::thread_pool workers;
   ServerContext context;
   std::atomic<std::size_t> connections = 0;
+  AddressCounts per_address;
   std::atomic<bool> stopping = false;
   bool stopped = false;
 };
@@ -159,27 +165,36 @@ ConnectionPtr Server::State::make_connection(Socket socket, Client client, Proto
 
 void Server::State::admit(NetworkThread& network, Socket socket, Protocol protocol) {
   Client client = describe_client(socket);
-  const std::size_t connections_max = current_policy.get()->limits.connections;
-  if (connections >= connections_max) {
+  const PolicyPtr policy = current_policy.get();
+  if (connections >= policy->limits.connections) {
     context.metrics.count_refused_connection();
-    context.log.warn("{}: refused, {} connections are open", client.peer, connections_max);
+    context.log.warn("{}: refused, {} connections are open", client.peer, policy->limits.connections);
+    return;
+  }
+  if (!client.local && !per_address.add(client.address, policy->limits.connections_per_address)) {
+    context.metrics.count_refused_connection();
+    context.log.warn("{}: refused, its address has {} connections open", client.peer,
+                     policy->limits.connections_per_address);
     return;
   }
   context.metrics.count_connection(protocol);
   ++connections;
   ++network.load;
+  const auto address = client.local ? std::nullopt : std::optional(client.address);
   auto connection = make_connection(std::move(socket), std::move(client), protocol);
-  asio::post(network.context, [this, &network, connection] { start(*this, network, connection); });
+  asio::post(network.context, [this, &network, connection, address] { start(network, connection, address); });
 }
 
-void Server::State::start(State& state, NetworkThread& network, const ConnectionPtr& connection) {
+void Server::State::start(NetworkThread& network, const ConnectionPtr& connection,
+                          const std::optional<IpAddress>& address) {
   network.connections.insert(connection);
-  if (state.stopping) connection->stop();
-  const auto ended = [&state, &network, connection](const std::exception_ptr&) {
-    tell(state.context.metrics, *connection);
+  if (stopping) connection->stop();
+  const auto ended = [this, &network, connection, address](const std::exception_ptr&) {
+    tell(context.metrics, *connection);
     network.connections.erase(connection);
     --network.load;
-    --state.connections;
+    --connections;
+    if (address) per_address.remove(*address);
   };
   asio::co_spawn(network.context, connection->run(), ended);
 }
@@ -245,6 +260,14 @@ void Server::set_policy(PolicyPtr policy) {
 }
 
 std::size_t Server::connections() const { return state_->connections; }
+
+std::chrono::steady_clock::duration Server::longest_silence() const {
+  const auto now = std::chrono::steady_clock::now();
+  auto longest = std::chrono::steady_clock::duration::zero();
+  for (const NetworkThread& network : state_->threads)
+    longest = std::max(longest, now - network.came_round.load());
+  return longest;
+}
 
 void Server::begin_stop() {
   state_->stopping = true;

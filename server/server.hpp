@@ -2,6 +2,7 @@
 // The network threads, the workers, and the connections on them. What is served comes from the catalog.
 #pragma once
 
+#include <chrono>
 #include <memory>
 
 #include "server/export.hpp"
@@ -46,6 +47,8 @@ class Server {
   void set_policy(PolicyPtr policy);
 
   [[nodiscard]] std::size_t connections() const;
+  /// How long ago the network thread that is furthest behind came round; all do about once a second.
+  [[nodiscard]] std::chrono::steady_clock::duration longest_silence() const;
 
   /// Stops taking requests. Connections end by themselves when what is under way is answered. NBD clients
   /// cannot connect any more; over HTTP whoever asks is told that the server stops.

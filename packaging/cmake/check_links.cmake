@@ -6,7 +6,7 @@ execute_process(COMMAND ${READELF} -d ${BINARY} OUTPUT_VARIABLE dynamic RESULT_V
 if(failed)
   message(FATAL_ERROR "readelf could not read ${BINARY}")
 endif()
-string(REGEX MATCHALL "NEEDED[^\n]*\\[[^]]*(guestfs|libnbd|ext2fs|blkid|libtsk|seccomp|fuse)[^]]*\\]" forbidden "${dynamic}")
+string(REGEX MATCHALL "NEEDED[^\n]*\\[[^]]*(guestfs|libnbd|ext2fs|blkid|libtsk|fuse)[^]]*\\]" forbidden "${dynamic}")
 if(forbidden)
   file(REMOVE ${BINARY})
   message(FATAL_ERROR "${BINARY} links what only vmpack needs: ${forbidden}")

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/config/file.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <toml++/toml.h>
@@ -10,29 +9,16 @@
 #include <initializer_list>
 
 #include "libvmpack/base/error.hpp"
-#include "libvmpack/base/file_descriptor.hpp"
 #include "libvmpack/base/format_text.hpp"
-#include "libvmpack/base/units.hpp"
+#include "server/small_file.hpp"
 
 namespace vmpack::config {
 namespace {
 
-constexpr std::uint64_t kFileBytesMax = 1 * kMiB;
 constexpr std::string_view kLimitsKey = "limits";
 constexpr std::string_view kAccessKey = "access";
 constexpr std::string_view kTokenKey = "token";
 constexpr std::string_view kUnixPrefix = "unix:";
-
-std::string read_text(const std::string& path) {
-  const auto file = FileDescriptor::open(path, O_RDONLY | O_NONBLOCK);
-  std::string text(kFileBytesMax + 1, '\0');
-  text.resize(read_at(file.get(), std::as_writable_bytes(std::span(text)), 0, path));
-  if (text.size() > kFileBytesMax) {
-    throw Error(ErrorCode::kLimit,
-                fmt::format("{} is larger than {}", printable(path), format_bytes(kFileBytesMax)));
-  }
-  return text;
-}
 
 /// Reads one file; knows its name and folder.
 class Reader {
@@ -202,7 +188,7 @@ class Reader {
 
 ConfigFile read_config_file(const std::string& path) {
   const Reader reader(path);
-  const std::string text = read_text(path);
+  const std::string text = read_small_file(path);
   toml::table root;
   try {
     root = toml::parse(text);

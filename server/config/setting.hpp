@@ -52,6 +52,9 @@ struct ChoiceField {
   void (*set)(Settings&, std::size_t);
 };
 
+/// When a changed value is taken.
+enum class Change { kReload, kRestart };
+
 struct Setting {
   std::string_view name;  ///< "tls-psk": the flag --tls-psk, and the key in the file
   std::string_view value_name;
@@ -59,6 +62,7 @@ struct Setting {
   std::variant<TextField, PathField, AddressesField, SwitchField, NumberField, SizeField, SecondsField,
                ChoiceField>
       field;
+  Change change = Change::kReload;
 };
 
 /// What can be set by a flag and in the file.

@@ -177,7 +177,7 @@ TEST_CASE("whatever is wrong in a file is refused with its line, and what was me
   check_refused("repo = \n", ":1:");
   check_refused("repo = \"r\"\n[limits]\nbytes = \"64M\"\nconnection-bytes = \"128M\"\n",
                 "bytes at least as large");
-  check_refused(std::string(1 * kMiB + 1, '#'), "larger than 1.0 MiB");
+  check_refused(std::string(1 * kMiB + 1, '#'), "more than 1.0 MiB");
 }
 
 TEST_CASE("every setting is told of where users look") {
