@@ -150,16 +150,22 @@ void ThrottledSink::sink_it_(const spdlog::details::log_msg& message) {
   kind.level = message.level;
 }
 
+ThrottledSink::~ThrottledSink() {
+  for (const auto& [name, kind] : kinds_) tell(kind, std::chrono::system_clock::now());
+}
+
+void ThrottledSink::tell(const Kind& kind, std::chrono::system_clock::time_point now) {
+  if (kind.count <= kAtOnce) return;
+  const auto text =
+      fmt::format("{} more like this were not shown: {}", format_count(kind.count - kAtOnce), kind.last);
+  behind_->log(spdlog::details::log_msg(now, {}, {}, kind.level, text));
+}
+
 void ThrottledSink::settle(std::chrono::system_clock::time_point now) {
   std::erase_if(kinds_, [&](const auto& entry) {
-    const Kind& kind = entry.second;
-    if (now - kind.began < kWindow) return false;
-    if (kind.count > kAtOnce) {
-      const auto text =
-          fmt::format("{} more like this were not shown: {}", format_count(kind.count - kAtOnce), kind.last);
-      behind_->log(spdlog::details::log_msg(now, {}, {}, kind.level, text));
-    }
-    return true;
+    const bool over = now - entry.second.began >= kWindow;
+    if (over) tell(entry.second, now);
+    return over;
   });
 }
 

@@ -39,6 +39,10 @@ class ThrottledSink final : public spdlog::sinks::base_sink<std::mutex> {
   static constexpr std::chrono::seconds kWindow{10};
 
   explicit ThrottledSink(std::shared_ptr<spdlog::sinks::sink> behind) : behind_(std::move(behind)) {}
+  /// Tells of what is still held back.
+  ~ThrottledSink() override;
+  ThrottledSink(const ThrottledSink&) = delete;
+  ThrottledSink& operator=(const ThrottledSink&) = delete;
 
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override;
@@ -52,6 +56,8 @@ class ThrottledSink final : public spdlog::sinks::base_sink<std::mutex> {
     std::string last;  ///< of those held back
     spdlog::level::level_enum level = spdlog::level::off;
   };
+  /// Says how many of the kind were held back.
+  void tell(const Kind& kind, std::chrono::system_clock::time_point now);
   /// Tells of all kinds whose window is over, and forgets them.
   void settle(std::chrono::system_clock::time_point now);
 

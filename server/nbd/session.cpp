@@ -10,6 +10,7 @@
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
+#include "server/connection_record.hpp"
 
 namespace vmpack::nbd {
 Session::Session(Socket socket, ServerContext& server, Client client)
@@ -176,8 +177,8 @@ asio::awaitable<void> Session::send(ByteView bytes) {
 // ---- transmission and farewell ----
 
 asio::awaitable<void> Session::transmit(Agreement agreement) {
-  const std::string name = agreement.exported.name;
-  server_.log.info("{}: opened {} ({})", client_.peer, name, format_bytes(agreement.exported.image->size()));
+  const Export exported = agreement.exported;
+  server_.log.debug("{}: opened {} ({})", client_.peer, exported.name, format_bytes(exported.image->size()));
   transmission_ = std::make_shared<Transmission>(stream_, executor_, server_, policy_->limits,
                                                  std::move(agreement), client_.peer);
   enter(Phase::kTransmission);
@@ -187,12 +188,21 @@ asio::awaitable<void> Session::transmit(Agreement agreement) {
   } catch (...) {
     error = std::current_exception();
   }
+  report(exported, error ? "lost" : "closed");
+  if (error) std::rethrow_exception(error);
+}
+
+void Session::report(const Export& exported, std::string_view end) const {
   const auto& statistics = transmission_->statistics();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - phase_began_;
-  server_.log.info("{}: {} {} after {:.1f} s: {} requests, {} sent, {} failed", client_.peer,
-                   error ? "lost" : "closed", name, seconds.count(), format_count(statistics.requests),
-                   format_bytes(statistics.bytes_sent), format_count(statistics.failures));
-  if (error) std::rethrow_exception(error);
+  ConnectionRecord record{.client = client_, .protocol = "nbd", .end = end};
+  record.exported = exported.name;
+  record.snapshot = exported.snapshot.hex();
+  record.seconds = seconds.count();
+  record.requests = statistics.requests;
+  record.bytes_sent = statistics.bytes_sent;
+  record.failures = statistics.failures;
+  server_.log.info("{}", record_of(record).text());
 }
 
 asio::awaitable<void> Session::say_farewell() {

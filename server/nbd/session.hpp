@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "server/connection.hpp"
 #include "server/context.hpp"
@@ -38,6 +39,8 @@ class Session final : public Connection {
   asio::awaitable<void> send(ByteView bytes);
   asio::awaitable<void> transmit(Agreement agreement);
   asio::awaitable<void> say_farewell();
+  /// The one line that the log has of a connection.
+  void report(const Export& exported, std::string_view end) const;
   void enter(Phase phase);
   void close();
 
