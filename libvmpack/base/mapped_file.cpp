@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/units.hpp"
@@ -34,6 +35,16 @@ void MappedFile::release_from(std::uint64_t offset) const noexcept {
   if (start >= view_.size()) return;
   const ByteView rest = view_.subspan(start);
   ::madvise(address_of(rest), rest.size(), MADV_DONTNEED);
+}
+
+std::optional<std::uint64_t> mapped_memory() {
+  // proc(5): the third number counts resident pages of files.
+  std::ifstream statm("/proc/self/statm");
+  std::uint64_t size = 0;
+  std::uint64_t resident = 0;
+  std::uint64_t shared = 0;
+  if (!(statm >> size >> resident >> shared)) return std::nullopt;
+  return shared * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace vmpack

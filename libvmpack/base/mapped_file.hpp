@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "libvmpack/base/bytes.hpp"
@@ -30,5 +31,9 @@ class MappedFile {
  private:
   ByteView view_;
 };
+
+/// How many bytes of mapped files are in this process's memory now, by the system's count; nullopt where it
+/// does not tell.
+[[nodiscard]] std::optional<std::uint64_t> mapped_memory();
 
 }  // namespace vmpack

@@ -51,10 +51,26 @@ std::optional<Packer::Spot> Packer::find_stored(const ObjectDigest& digest) {
   if (const auto found = spots_.find(digest); found != spots_.end()) return found->second;
   const auto location = index_.find(digest);
   if (!location) return std::nullopt;
+  return add_stored(digest, *location);
+}
+
+Packer::Spot Packer::add_stored(const ObjectDigest& digest, const ObjectLocation& location) {
   const auto [entry, is_new] =
-      stored_frames_.try_emplace(location->frame, static_cast<std::uint32_t>(frames_.size()));
-  if (is_new) frames_.push_back({location->frame, location->location, location->bases});
-  return spots_.emplace(digest, Spot{entry->second, location->offset}).first->second;
+      stored_frames_.try_emplace(location.frame, static_cast<std::uint32_t>(frames_.size()));
+  if (is_new) frames_.push_back({location.frame, location.location, location.bases});
+  return spots_.emplace(digest, Spot{entry->second, location.offset}).first->second;
+}
+
+/// Gives spots to those objects of the window that the index knows.
+void Packer::find_stored(const Window& window) {
+  std::vector<ObjectDigest> unknown;
+  for (const CutObject& object : window.objects) {
+    if (!object.zero && !spots_.contains(object.digest)) unknown.push_back(object.digest);
+  }
+  const auto locations = index_.find(unknown);
+  for (std::size_t i = 0; i < unknown.size(); ++i) {
+    if (locations[i]) add_stored(unknown[i], *locations[i]);
+  }
 }
 
 std::uint32_t Packer::new_frame() {
@@ -79,10 +95,11 @@ Packer::Lookup Packer::look_up(const Window& window, bool may_put_off) {
     claims_->take_back(windows_published_);
     index_.refresh();  // after the claims: they are taken back when the index has what they were for
   }
+  find_stored(window);
   Lookup lookup{{}, std::vector<bool>(window.parts.size())};
   for (std::uint32_t i = 0; i < window.objects.size(); ++i) {
     const CutObject& object = window.objects[i];
-    if (object.zero || find_stored(object.digest)) continue;
+    if (object.zero || spots_.contains(object.digest)) continue;
     lookup.unstored.push_back(i);
     if (others && may_put_off && claims_->is_claimed(object.digest)) lookup.put_off[object.part] = true;
   }

@@ -145,6 +145,8 @@ class Packer {
   void encode_frame_plan(const Window& window, FramePlan& frame) const;
 
   std::optional<Spot> find_stored(const ObjectDigest& digest);
+  void find_stored(const Window& window);
+  Spot add_stored(const ObjectDigest& digest, const ObjectLocation& location);
   void add_segments(const Window& window, const CutObject& object, Spot spot);
   std::uint32_t new_frame();
   void add_to_pack(FramePlan frame);

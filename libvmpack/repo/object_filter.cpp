@@ -8,7 +8,11 @@
 namespace vmpack {
 namespace {
 
+/// A "maybe" that was wrong costs a read of the file's body: about every hundredth, or every 3000th. Small
+/// files may be many, and all are asked for each object; large ones are few, and their filters take memory.
 constexpr std::uint64_t kBitsPerDigest = 10;
+constexpr std::uint64_t kBitsPerDigestSmall = 20;
+constexpr std::uint64_t kSmallCountMax = 256 * std::uint64_t{1024};
 constexpr std::array<std::uint32_t, 8> kSalts = {0x47b6137bU, 0x44974d91U, 0x8824ad5bU, 0xa2b7289dU,
                                                  0x705495c7U, 0x2df1424bU, 0x9efc4947U, 0x5c6bfb31U};
 
@@ -33,23 +37,14 @@ FilterKey::FilterKey(const Digest& digest) : block(word_at(digest, 8)) {
 }
 
 std::vector<std::uint64_t> make_filter(std::uint64_t count) {
-  return std::vector<std::uint64_t>(kFilterBlockWords *
-                                    std::max<std::uint64_t>(1, divide_up(count * kBitsPerDigest, 256)));
+  const std::uint64_t bits = count * (count <= kSmallCountMax ? kBitsPerDigestSmall : kBitsPerDigest);
+  return std::vector<std::uint64_t>(kFilterBlockWords * std::max<std::uint64_t>(1, divide_up(bits, 256)));
 }
 
 void filter_insert(std::span<std::uint64_t> filter, const Digest& digest) {
   const FilterKey key(digest);
   const std::size_t first = first_word(filter.size(), key);
   for (std::size_t i = 0; i < kFilterBlockWords; ++i) filter[first + i] |= key.mask[i];
-}
-
-bool filter_may_contain(std::span<const std::uint64_t> filter, const FilterKey& key) {
-  if (filter.size() < kFilterBlockWords) return true;
-  const std::size_t first = first_word(filter.size(), key);
-  for (std::size_t i = 0; i < kFilterBlockWords; ++i) {
-    if ((filter[first + i] & key.mask[i]) != key.mask[i]) return false;
-  }
-  return true;
 }
 
 }  // namespace vmpack

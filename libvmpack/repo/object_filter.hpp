@@ -24,10 +24,38 @@ struct FilterKey {
   std::array<std::uint64_t, kFilterBlockWords> mask{};
 };
 
-/// A filter for `count` digests at about ten bits each, all zero.
+/// A filter for `count` digests, all zero: twenty bits each in small ones, ten in large ones.
 [[nodiscard]] std::vector<std::uint64_t> make_filter(std::uint64_t count);
 void filter_insert(std::span<std::uint64_t> filter, const Digest& digest);
-/// False only when the digest was never inserted. An empty filter may hold anything.
-[[nodiscard]] bool filter_may_contain(std::span<const std::uint64_t> filter, const FilterKey& key);
+
+/// A filter, ready to be asked. Its words must outlive this.
+class ObjectFilter {
+ public:
+  ObjectFilter() = default;
+  explicit ObjectFilter(std::span<const std::uint64_t> words)
+      : words_(words),
+        blocks_(words.size() / kFilterBlockWords),
+        inverse_(blocks_ == 0 ? 0 : ~0ULL / blocks_) {}
+
+  /// False only when the digest was never inserted. An empty filter may hold anything.
+  [[nodiscard]] bool may_contain(const FilterKey& key) const {
+    if (blocks_ == 0) return true;
+    // The remainder by multiplying: a thousand filters are asked for each object, and dividing takes longer
+    // than the rest. The quotient comes out right, or one or two too low.
+    __extension__ using Wide = unsigned __int128;
+    std::uint64_t block =
+        key.block - static_cast<std::uint64_t>((Wide{key.block} * inverse_) >> 64U) * blocks_;
+    while (block >= blocks_) block -= blocks_;
+    const std::uint64_t* words = words_.data() + block * kFilterBlockWords;
+    std::uint64_t missing = 0;
+    for (std::size_t i = 0; i < kFilterBlockWords; ++i) missing |= key.mask[i] & ~words[i];
+    return missing == 0;
+  }
+
+ private:
+  std::span<const std::uint64_t> words_;
+  std::uint64_t blocks_ = 0;
+  std::uint64_t inverse_ = 0;  // of blocks_, times 2^64
+};
 
 }  // namespace vmpack

@@ -6,9 +6,9 @@
 #include <algorithm>
 
 #include "libvmpack/base/error.hpp"
+#include "libvmpack/base/mapped_file.hpp"
 #include "libvmpack/base/parallel.hpp"
 #include "libvmpack/base/units.hpp"
-#include "libvmpack/repo/object_filter.hpp"
 
 namespace vmpack {
 namespace {
@@ -16,10 +16,10 @@ namespace {
 constexpr unsigned kFetchThreads = 8;
 constexpr int kListRaces = 8;
 
-/// Bodies up to this size together stay in memory once read. Of larger ones the system maps up to 64 KiB for
-/// each lookup: after so many all of it is given back.
-constexpr std::uint64_t kBodyBytesKeptMax = 64 * kMiB;
-constexpr std::uint32_t kLookupsKeptMax = 1024;
+/// What bodies may come to take of memory before all of it is given back. The system brings 4 KiB to 2 MiB
+/// into memory for each place that is read, so it is asked how much there is, after so many lookups.
+constexpr std::uint64_t kMemoryGrowthMax = 64 * kMiB;
+constexpr std::uint64_t kLookupsBetweenLooks = 32;
 
 /// nullptr where the folder cannot be made.
 std::unique_ptr<IndexCache> open_cache(const std::string& folder) {
@@ -60,11 +60,7 @@ void ObjectIndex::refresh() {
                 [&](const std::string& key, std::uint64_t bytes) { files.push_back({key, bytes, nullptr}); });
   } while (!take_over(std::move(files)));
   filters_.clear();
-  body_bytes_ = 0;
-  for (const File& entry : files_) {
-    filters_.push_back(entry.file->filter());
-    body_bytes_ += entry.file->body_bytes();
-  }
+  for (const File& entry : files_) filters_.push_back(entry.file->filter());
 }
 
 void ObjectIndex::drop_old_copies() const {
@@ -114,20 +110,42 @@ bool ObjectIndex::is_excluded(const ObjectLocation& location) const {
 }
 
 void ObjectIndex::bound_memory() const {
-  if (body_bytes_ <= kBodyBytesKeptMax || ++lookups_in_bodies_ < kLookupsKeptMax) return;
-  lookups_in_bodies_ = 0;
+  if (++lookups_in_bodies_ % kLookupsBetweenLooks != 0) return;
+  const auto memory = mapped_memory();
+  if (memory && *memory < memory_released_to_ + kMemoryGrowthMax) return;
   for (const File& entry : files_) entry.file->release();
+  memory_released_to_ = mapped_memory().value_or(0);
+}
+
+std::optional<ObjectLocation> ObjectIndex::find_in(std::size_t file, const ObjectDigest& object) const {
+  auto location = files_[file].file->find(object);
+  bound_memory();
+  if (location && is_excluded(*location)) return std::nullopt;
+  return location;
 }
 
 std::optional<ObjectLocation> ObjectIndex::find(const ObjectDigest& object) const {
-  const FilterKey key(object);
-  for (std::size_t i = 0; i < filters_.size(); ++i) {
-    if (!filter_may_contain(filters_[i], key)) continue;
-    auto location = files_[i].file->find(object);
-    bound_memory();
-    if (location && !is_excluded(*location)) return location;
+  return std::move(find(std::span(&object, 1)).front());
+}
+
+std::vector<std::optional<ObjectLocation>> ObjectIndex::find(std::span<const ObjectDigest> objects) const {
+  struct Sought {
+    FilterKey key;
+    std::size_t number;
+  };
+  std::vector<std::optional<ObjectLocation>> found(objects.size());
+  std::vector<Sought> left;
+  left.reserve(objects.size());
+  for (std::size_t i = 0; i < objects.size(); ++i) left.push_back({FilterKey(objects[i]), i});
+  // File by file: a small one's filter stays in the processor's cache for all objects.
+  for (std::size_t file = 0; file < filters_.size(); ++file) {
+    std::erase_if(left, [&](const Sought& sought) {
+      if (!filters_[file].may_contain(sought.key)) return false;
+      found[sought.number] = find_in(file, objects[sought.number]);
+      return found[sought.number].has_value();
+    });
   }
-  return std::nullopt;
+  return found;
 }
 
 std::uint64_t ObjectIndex::object_count() const {

@@ -15,7 +15,6 @@
 #include "libvmpack/base/flatbuffer.hpp"
 #include "libvmpack/base/limits.hpp"
 #include "libvmpack/repo/index_cache.hpp"
-#include "libvmpack/repo/object_filter.hpp"
 
 namespace vmpack {
 namespace {
@@ -53,7 +52,7 @@ struct ObjectIndexFile::State {
   ByteView body;
   std::vector<PackDigest> packs;
   std::vector<fb::IndexBase> bases;  // sorted by frame
-  std::span<const std::uint64_t> filter;
+  ObjectFilter filter;
   std::span<const std::uint64_t> fences;
   std::unique_ptr<std::atomic<bool>[]> block_checked;
 
@@ -130,7 +129,7 @@ struct ObjectIndexFile::State {
     fence_objects = stored.fence_objects();
     block_checksums = numbers(stored.block_checksums());
     fences = numbers(stored.fences());
-    filter = numbers(stored.filter());
+    filter = ObjectFilter(numbers(stored.filter()));
     const std::uint64_t records_max = limits::kIndexFileBytesMax / sizeof(fb::IndexObject);
     const bool fits = frame_count <= records_max && object_count <= records_max &&
                       (frame_count + object_count) * sizeof(fb::IndexObject) == body.size() &&
@@ -171,11 +170,10 @@ IndexedObject ObjectIndexFile::object(std::uint64_t number) const {
   return state_->checked_object(state_->object(number));
 }
 
-std::span<const std::uint64_t> ObjectIndexFile::filter() const { return state_->filter; }
+const ObjectFilter& ObjectIndexFile::filter() const { return state_->filter; }
 
 std::optional<ObjectLocation> ObjectIndexFile::find(const ObjectDigest& object) const {
-  if (state_->object_count == 0 || !filter_may_contain(state_->filter, FilterKey(object)))
-    return std::nullopt;
+  if (state_->object_count == 0 || !state_->filter.may_contain(FilterKey(object))) return std::nullopt;
   const auto& fences = state_->fences;
   // Digests with this prefix may begin before the first fence that is not below it.
   auto fence = static_cast<std::uint64_t>(std::ranges::lower_bound(fences, object.prefix()) - fences.begin());

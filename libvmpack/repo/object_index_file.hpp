@@ -13,6 +13,7 @@
 #include "libvmpack/base/digest.hpp"
 #include "libvmpack/base/mapped_file.hpp"
 #include "libvmpack/pack/pack.hpp"
+#include "libvmpack/repo/object_filter.hpp"
 #include "libvmpack/snapshot/places.hpp"
 #include "libvmpack/store/store.hpp"
 
@@ -62,7 +63,7 @@ class ObjectIndexFile {
   /// would corrupt a snapshot.
   [[nodiscard]] std::optional<ObjectLocation> find(const ObjectDigest& object) const;
   /// Of all objects, as long as this lives.
-  [[nodiscard]] std::span<const std::uint64_t> filter() const;
+  [[nodiscard]] const ObjectFilter& filter() const;
 
   [[nodiscard]] std::uint64_t frame_count() const;
   [[nodiscard]] std::uint64_t object_count() const;

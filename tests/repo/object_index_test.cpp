@@ -124,3 +124,38 @@ TEST_CASE("an open index takes in new files, and lets go of those that were remo
   CHECK_FALSE(index->find(object_digest(0)));
   CHECK(index->object_count() == 10);
 }
+
+TEST_CASE("a filter never denies what was inserted, and seldom takes in what was not") {
+  for (const std::uint32_t count : {1U, 2U, 100U, 3001U, 300'000U}) {
+    INFO(count);
+    std::vector<std::uint64_t> words = make_filter(count);
+    for (std::uint32_t i = 0; i < count; ++i) filter_insert(words, object_digest(i));
+    const ObjectFilter filter(words);
+    std::uint32_t denied = 0;
+    std::uint32_t wrong = 0;
+    for (std::uint32_t i = 0; i < count; ++i)
+      denied += filter.may_contain(FilterKey(object_digest(i))) ? 0 : 1;
+    for (std::uint32_t i = 0; i < 20'000; ++i)
+      wrong += filter.may_contain(FilterKey(object_digest(1'000'000 + i))) ? 1 : 0;
+    CHECK(denied == 0);
+    CHECK(wrong < (count < 300'000 ? 40 : 400));
+  }
+}
+
+TEST_CASE("many objects are found at once as one by one, in the first file that has them") {
+  const test::TempDir folder;
+  const auto store = open_directory_store(folder.path());
+  for (std::uint32_t first = 0; first < 200; first += 20) write_index(*store, first, 40);
+  const auto index = ObjectIndex::open(*store, {PackDigest(sha256(struct_bytes(std::uint32_t{40})))});
+  std::vector<ObjectDigest> objects;
+  for (std::uint32_t i = 0; i < 300; ++i) objects.push_back(object_digest(i));
+  const auto found = index->find(objects);
+  REQUIRE(found.size() == objects.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const auto alone = index->find(objects[i]);
+    REQUIRE(found[i].has_value() == alone.has_value());
+    if (alone) CHECK(found[i]->location == alone->location);
+  }
+  CHECK(found[0]);
+  CHECK_FALSE(found[299]);
+}
