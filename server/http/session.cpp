@@ -140,7 +140,9 @@ asio::awaitable<Answer> Session::answer_to(const Request& request, const Target&
   }
   const Visitor visitor{client, policy_->access, asks_tokens && client.token.empty()};
   LiveFacts live;
-  if (needs_live_facts(target.kind)) live.connections = co_await server_.survey();
+  if (needs_live_facts(target.kind)) {
+    live.connections = co_await server_.survey();
+  }
   live.stopping = stopping_;
   const Sources sources{server_.catalog, site_, server_.metrics, server_.log};
   const auto work = [&] { return answer(request, target, visitor, sources, live); };

@@ -38,7 +38,7 @@ TEST_CASE("a frame comes back as it was encoded") {
   for (const Bytes& raw : {text(200'000), random_bytes(1, 200'000), Bytes(512), Bytes{}, text(4 * kMiB)}) {
     const EncodedFrame frame = encode_frame(ObjectClass::kText, 3, raw, 3);
     const auto decoded = decode_frame(frame.stored, frame.digest, "a frame");
-    CHECK(decoded->bytes == raw);
+    CHECK(std::ranges::equal(decoded->bytes, raw));
     CHECK(decoded->object_class == ObjectClass::kText);
     CHECK(decoded->object_count == 3);
   }
@@ -114,7 +114,7 @@ TEST_CASE("a delta frame holds what changed, and comes back with its bases") {
   const Delta delta;
   CHECK(delta.frame.stored.size() < 6000);
   const auto decoded = decode_frame(delta.frame.stored, delta.frame.digest, "a frame", delta.reader());
-  CHECK(decoded->bytes == delta.newer);
+  CHECK(std::ranges::equal(decoded->bytes, delta.newer));
   CHECK(decoded->bases == std::vector{delta.base.digest});
 }
 
@@ -132,7 +132,7 @@ TEST_CASE("a delta frame on two others takes from both") {
   const auto decoded = decode_frame(frame.stored, frame.digest, "a frame", [&](const FrameDigest& digest) {
     return std::ranges::find(bases, digest, &FrameBase::digest)->frame;
   });
-  CHECK(decoded->bytes == newer);
+  CHECK(std::ranges::equal(decoded->bytes, newer));
 }
 
 TEST_CASE("a delta frame stands on frames that are none") {
@@ -151,7 +151,7 @@ TEST_CASE("a delta frame stands on frames that are none") {
 TEST_CASE("a delta frame with another base than its own, or too many, is refused") {
   const Delta delta;
   const auto wrong = std::make_shared<DecodedFrame>();
-  wrong->bytes = random_bytes(9, 1000);
+  wrong->bytes.resize(1000);
   CHECK(error_of([&] {
           (void)decode_frame(delta.frame.stored, delta.frame.digest, "pack x",
                              [&](const FrameDigest&) { return wrong; });

@@ -107,7 +107,7 @@ class FakeCatalog final : public ExportCatalog {
   }
   std::vector<SnapshotDigest> in_use() override { return snapshots_in_use; }
   void add(const std::string& name, std::shared_ptr<const Image> image, bool by_digest = false) {
-    exports[name] = {std::move(image), name, "a fake image", {}, by_digest};
+    exports[name] = {std::move(image), name, "a fake image", by_digest};
   }
 
   std::map<std::string, Export> exports;

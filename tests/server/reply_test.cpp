@@ -131,5 +131,41 @@ TEST_CASE("a fragmented image gives no more extents than one reply holds") {
   CHECK(extents.size() == kExtentsMax);
 }
 
+ImagePiece data_piece(std::uint64_t seed, std::size_t bytes, std::size_t frame_bytes = 0) {
+  auto frame = std::make_shared<DecodedFrame>();
+  const Bytes content = random_bytes(seed, std::max(bytes, frame_bytes));
+  frame->bytes.assign(content.begin(), content.end());
+  const std::byte* const data = frame->bytes.data();
+  return {std::move(frame), data, bytes};
+}
+
+ImagePiece zero_piece(std::size_t bytes) { return {nullptr, nullptr, bytes}; }
+
+TEST_CASE("a shared read says what its pieces hold, with holes where they are long") {
+  const std::vector<ImagePiece> pieces{zero_piece(64 * 1024), data_piece(1, 1000),   zero_piece(500),
+                                       data_piece(2, 70'000), zero_piece(32 * 1024), zero_piece(100),
+                                       data_piece(3, 1)};
+  Bytes content;
+  for (const ImagePiece& piece : pieces) {
+    append(content, piece.frame ? ByteView(piece.data, piece.length) : ByteView(Bytes(piece.length)));
+  }
+  SharedRead reply = share_read(pieces, kCookie, 12'345);
+  mark_done(reply.headers.data() + reply.last_chunk);
+  Bytes sent;
+  for (const ByteView part : reply.parts) append(sent, part);
+  const Chunks chunks = parse_chunks(sent, kCookie);
+  CHECK(chunks.content(12'345, content.size()) == content);
+  CHECK(chunks.holes() == 2);
+  CHECK(chunks.pieces.size() == 4);
+}
+
+TEST_CASE("what would hold much more than it sends is not shared") {
+  CHECK(is_worth_sharing(std::vector{data_piece(1, 65'536), zero_piece(10)}, 65'546));
+  CHECK_FALSE(is_worth_sharing(std::vector{data_piece(1, 65'536, 1'000'000)}, 65'536));
+  std::vector<ImagePiece> many;
+  for (std::uint64_t i = 0; i < 64; ++i) many.push_back(data_piece(i, 2048));
+  CHECK_FALSE(is_worth_sharing(many, 64 * 2048));
+}
+
 }  // namespace
 }  // namespace vmpack::nbd
