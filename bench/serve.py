@@ -88,8 +88,9 @@ def wait_for(path, process):
 
 def nbd_servers(options, folder):
     vmserve = [options.vmserve, "--repo", folder / "repo", "--nbd", "unix:{socket}", "--cache", CACHE, "--log-level", "warn"]
+    digest = next((folder / "repo/snapshots").iterdir()).stem  # clients open several connections only to what cannot move
     return {
-        "vmserve": Server("vmserve", vmserve, "image:1"),
+        "vmserve": Server("vmserve", vmserve, f"image@{digest}"),
         "nbdkit null": Server("nbdkit null", ["nbdkit", "-f", "-U", "{socket}", "null", f"size={os.stat(options.image).st_size}"]),
         "nbdkit file": Server("nbdkit file", ["nbdkit", "-f", "-U", "{socket}", "file", options.image]),
         "qemu-nbd raw": Server("qemu-nbd raw", ["qemu-nbd", "-r", "-t", "-e", "16", "-k", "{socket}", "-f", "raw", options.image]),

@@ -2,10 +2,12 @@
 #include "libvmpack/pack/frame.hpp"
 
 #include <fmt/core.h>
+#include <sys/mman.h>
 #include <zstd.h>
 
 #include <algorithm>
 #include <bit>
+#include <memory>
 #include <new>
 
 #include "formats/pack_generated.h"
@@ -204,6 +206,20 @@ void check_digest(ByteView stored, const FrameDigest& expected, std::string_view
   if (sha256(stored) != expected) throw damaged(where, "its bytes do not match their SHA-256");
 }
 
+/// Memory of `bytes` that the kernel has mapped at once where it could: it is about to be filled, and a fault
+/// for each of its pages takes nearly twice as long. Without it (before Linux 5.14) nothing but time is lost.
+FrameBytes populated_bytes(std::size_t bytes) {
+  constexpr std::size_t kPageBytes = 4096;
+  FrameBytes memory(bytes);
+#ifdef MADV_POPULATE_WRITE
+  void* start = memory.data();
+  std::size_t room = bytes;
+  if (std::align(kPageBytes, kPageBytes, start, room) != nullptr)
+    ::madvise(start, room / kPageBytes * kPageBytes, MADV_POPULATE_WRITE);
+#endif
+  return memory;
+}
+
 FramePtr decode_stored(StoredFrame stored, std::string_view where, const BaseReader& read_base) {
   const fb::FrameHead& head = stored.head;
   auto frame = std::make_shared<DecodedFrame>();
@@ -220,7 +236,7 @@ FramePtr decode_stored(StoredFrame stored, std::string_view where, const BaseRea
       throw damaged(where, "a stored frame has another length than its head says");
     frame->bytes.assign(stored.payload.begin(), stored.payload.end());
   } else {
-    frame->bytes.resize(head.raw_bytes());
+    frame->bytes = populated_bytes(head.raw_bytes());
     decompress(stored.payload, joined(bases, where), frame->bytes, where);
   }
   return frame;
