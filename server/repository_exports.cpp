@@ -20,18 +20,13 @@ class SnapshotImage final : public Image {
 
   std::uint64_t size() const override { return reader_->size(); }
   void read(std::uint64_t offset, ByteSpan into) const override {
-    try {
-      reader_->read(offset, into);
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::kDamaged) metrics_.count_damage();
-      throw;
-    }
+    count_damage([&] { reader_->read(offset, into); });
   }
   bool try_read(std::uint64_t offset, ByteSpan into) const override {
     return reader_->try_read(offset, into);
   }
   void pieces(std::uint64_t offset, std::uint64_t length, std::vector<ImagePiece>& pieces) const override {
-    reader_->pieces(offset, length, pieces);
+    count_damage([&] { reader_->pieces(offset, length, pieces); });
   }
   bool try_pieces(std::uint64_t offset, std::uint64_t length,
                   std::vector<ImagePiece>& pieces) const override {
@@ -45,6 +40,16 @@ class SnapshotImage final : public Image {
   }
 
  private:
+  template <typename Read>
+  void count_damage(Read read) const {
+    try {
+      read();
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kDamaged) metrics_.count_damage();
+      throw;
+    }
+  }
+
   std::shared_ptr<ImageReader> reader_;
   ServerMetrics& metrics_;
 };
