@@ -27,7 +27,7 @@ constexpr std::array<std::pair<int, int>, 3> kKeepAlive{
 /// What is read at once: a record of the largest size, with what TLS adds.
 constexpr std::size_t kTlsReceiveBytes = 17 * kKiB;
 /// What is encrypted at once. A longer reply is sent part by part, so that it is not held twice.
-constexpr std::size_t kTlsSendBytes = 128 * kKiB;
+constexpr std::size_t kTlsSendBytes = 64 * kKiB;
 
 /// Takes `bytes` off the front of the buffers and returns what is left.
 std::span<asio::const_buffer> drop_front(std::span<asio::const_buffer> buffers, std::size_t bytes) {
