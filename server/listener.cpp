@@ -256,16 +256,18 @@ Listener adopt_listener(FileDescriptor descriptor) {
   return {std::move(descriptor), family, std::move(address), Listener::Origin::kAdopted};
 }
 
-std::string nbd_uri(const Listener& listener) {
+std::string nbd_uri(const Listener& listener, bool tls) {
+  const std::string_view scheme = tls ? "nbds" : "nbd";
   const std::string_view address = listener.address();
-  if (listener.family() != AF_UNIX) return fmt::format("nbd://{}", address);
-  return fmt::format("nbd+unix:///?socket={}", percent_encoded(address.substr(kUnixPrefix.size())));
+  if (listener.family() != AF_UNIX) return fmt::format("{}://{}", scheme, address);
+  return fmt::format("{}+unix:///?socket={}", scheme, percent_encoded(address.substr(kUnixPrefix.size())));
 }
 
-std::string http_uri(const Listener& listener) {
+std::string http_uri(const Listener& listener, bool tls) {
+  const std::string_view scheme = tls ? "https" : "http";
   const std::string_view address = listener.address();
-  if (listener.family() != AF_UNIX) return fmt::format("http://{}", address);
-  return fmt::format("http+unix://{}", address.substr(kUnixPrefix.size()));
+  if (listener.family() != AF_UNIX) return fmt::format("{}://{}", scheme, address);
+  return fmt::format("{}+unix://{}", scheme, address.substr(kUnixPrefix.size()));
 }
 
 }  // namespace vmpack

@@ -64,9 +64,9 @@ class Listener {
 /// streams.
 [[nodiscard]] Listener adopt_listener(FileDescriptor descriptor);
 
-/// "nbd://127.0.0.1:10809" or "nbd+unix:///?socket=/run/vm.sock".
-[[nodiscard]] std::string nbd_uri(const Listener& listener);
-/// "http://127.0.0.1:8080", or "http+unix:///run/vm.sock", which no standard knows.
-[[nodiscard]] std::string http_uri(const Listener& listener);
+/// "nbd://127.0.0.1:10809" or "nbd+unix:///?socket=/run/vm.sock"; where TLS is required "nbds".
+[[nodiscard]] std::string nbd_uri(const Listener& listener, bool tls = false);
+/// "http://127.0.0.1:8080", or "http+unix:///run/vm.sock", which no standard knows; with TLS "https".
+[[nodiscard]] std::string http_uri(const Listener& listener, bool tls = false);
 
 }  // namespace vmpack

@@ -156,11 +156,11 @@ class Daemon {
   std::vector<std::string> serve(ActivatedSockets sockets) {
     std::vector<std::string> uris;
     for (Listener& listener : sockets.nbd) {
-      uris.push_back(nbd_uri(listener));
+      uris.push_back(nbd_uri(listener, settings_.tls.nbd == TlsMode::kRequired));
       server_->serve_nbd(std::move(listener));
     }
     for (Listener& listener : sockets.http) {
-      uris.push_back(http_uri(listener));
+      uris.push_back(http_uri(listener, settings_.tls.http));
       server_->serve_http(std::move(listener), *site_);
     }
     log_.info("serving {} with {} of cache", repository_->store().location(),

@@ -47,6 +47,8 @@ TEST_CASE("an address that makes no sense is refused with what would") {
 TEST_CASE("port 0 becomes the port that was taken, and a second listener on it is refused") {
   const Listener first = only(TcpAddress{"127.0.0.1", "0"});
   CHECK(nbd_uri(first) == "nbd://" + first.address());
+  CHECK(nbd_uri(first, true) == "nbds://" + first.address());
+  CHECK(http_uri(first, true) == "https://" + first.address());
   const auto taken = std::get<TcpAddress>(parse_listen_address(first.address(), "0"));
   CHECK(taken.port != "0");
   const auto error = test::error_of([&] { static_cast<void>(open_listeners(taken)); });

@@ -215,6 +215,7 @@ def certificates_of_clients_are_required(world, _):
 
 def keys_are_required(world, _):
     server = world.serve("psk", "--tls", "require", "--tls-psk", world.keys)
+    assert server.tcp_uri.startswith("nbds://") and server.unix_uri.startswith("nbds+unix:///"), server.unix_uri
     read_by(CLIENTS, world, server, [world.psk])
     refused(world, server, [world.plain, world.x509])
     assert "(key alice)" in server.log(), server.log()
