@@ -2,7 +2,8 @@
 // Histories of a repository that many write into while others collect its garbage, against a model: writers
 // that are killed, paused for longer than their leases last, cut off, or told that what they did had failed.
 // After each step every reference reads as what it was last set to. VMPACK_MODEL_RUNS says how many histories
-// (150 without it), VMPACK_MODEL_SEED which one comes first.
+// (150 without it), VMPACK_MODEL_SEED which one comes first, and VMPACK_MODEL_S3_RUNS how many are played on
+// an S3 server that fails, with conditional puts or without them (5).
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <functional>
@@ -18,15 +19,17 @@
 #include "libvmpack/repo/repair.hpp"
 #include "libvmpack/repo/verify.hpp"
 #include "libvmpack/repo/writer_session.hpp"
+#include "tests/ingest/model_place.hpp"
+#include "tests/support/hooked_store.hpp"
 #include "tests/support/memory_source.hpp"
-#include "tests/support/memory_store.hpp"
 #include "tests/support/random_bytes.hpp"
 
 namespace vmpack {
 namespace {
 
+using test::HookedStore;
 using test::MemorySource;
-using test::MemoryStore;
+using test::ModelPlace;
 using test::Random;
 
 constexpr std::size_t kImageBytes = 192 * kKiB;
@@ -50,14 +53,14 @@ struct Fate {
 
 class Machine {
  public:
-  Machine(std::shared_ptr<test::MemoryStoreContents> contents, Fate fate)
-      : store_(std::make_shared<MemoryStore>(std::move(contents))), fate_(std::move(fate)) {
-    store_->set_skew(fate_.skew);
-    store_->set_hook([this](std::string_view, std::string_view, bool done) { befall(done); });
-  }
+  Machine(const ModelPlace& place, Fate fate)
+      : fate_(std::move(fate)),
+        store_(std::make_shared<HookedStore>(
+            place.store(), [this](std::string_view, std::string_view, bool done) { befall(done); },
+            fate_.skew)) {}
   /// Throws what opening throws.
   std::shared_ptr<Repository> open() { return Repository::open(store_); }
-  [[nodiscard]] const std::shared_ptr<MemoryStore>& store() const { return store_; }
+  [[nodiscard]] const std::shared_ptr<HookedStore>& store() const { return store_; }
 
  private:
   void befall(bool done) {
@@ -85,23 +88,60 @@ class Machine {
   }
   [[noreturn]] static void fail(const char* what) { throw Error(ErrorCode::kIo, what); }
 
-  std::shared_ptr<MemoryStore> store_;
   Fate fate_;
+  std::shared_ptr<HookedStore> store_;
   std::atomic<std::uint64_t> count_{0};
   std::atomic<bool> paused_{false};
 };
 
 class History {
  public:
-  explicit History(std::uint64_t seed) : random_(seed) {
-    MemoryStore store(contents_);
+  History(std::uint64_t seed, ModelPlace& place) : random_(seed), place_(place) {
     RepositoryParameters parameters;
     parameters.pack_bytes_target = kMiB;
-    Repository::init(store, parameters);
+    Repository::init(*place_.store(), parameters);
     make_other(parameters);
   }
 
   void step() {
+    if (random_.below(3) == 0) place_.disturb(random_);
+    play_one();
+    place_.calm();
+  }
+
+  void check() {
+    const auto repository = Repository::open(place_.store());
+    REQUIRE(repository->references().size() == expected_.size());
+    for (const auto& [name, image] : expected_) {
+      INFO(name);
+      REQUIRE(reads_as(*repository, repository, name, image));
+    }
+  }
+
+  /// At the end all is as it must be, and what is not needed goes.
+  void finish() {
+    advance(100'000);
+    collect({});
+    advance(100'000);
+    collect({});
+    NoProgress progress;
+    const VerifyReport report = verify(place_.store(), {}, progress);
+    for (const VerifyFinding& finding : report.damage) {
+      INFO(finding.file << ": " << finding.what);
+      REQUIRE(false);
+    }
+    const auto repository = Repository::open(place_.store());
+    std::vector<SnapshotDigest> named;
+    for (const ReferenceEntry& entry : repository->references()) named.push_back(entry.snapshot);
+    for (const SnapshotDigest& snapshot : repository->snapshots())
+      REQUIRE(std::ranges::find(named, snapshot) != named.end());
+  }
+
+ private:
+  using Image = std::shared_ptr<const Bytes>;
+  using Act = std::function<Image(const ReferenceName& name, Fate fate)>;
+
+  void play_one() {
     switch (random_.below(10)) {
       case 0:
       case 1:
@@ -124,38 +164,6 @@ class History {
         return collect(choose_fate(120));
     }
   }
-
-  void check() {
-    const auto repository = Repository::open(std::make_shared<MemoryStore>(contents_));
-    REQUIRE(repository->references().size() == expected_.size());
-    for (const auto& [name, image] : expected_) {
-      INFO(name);
-      REQUIRE(reads_as(*repository, repository, name, image));
-    }
-  }
-
-  /// At the end all is as it must be, and what is not needed goes.
-  void finish() {
-    advance(100'000);
-    collect({});
-    advance(100'000);
-    collect({});
-    NoProgress progress;
-    const VerifyReport report = verify(std::make_shared<MemoryStore>(contents_), {}, progress);
-    for (const VerifyFinding& finding : report.damage) {
-      INFO(finding.file << ": " << finding.what);
-      REQUIRE(false);
-    }
-    const auto repository = Repository::open(std::make_shared<MemoryStore>(contents_));
-    std::vector<SnapshotDigest> named;
-    for (const ReferenceEntry& entry : repository->references()) named.push_back(entry.snapshot);
-    for (const SnapshotDigest& snapshot : repository->snapshots())
-      REQUIRE(std::ranges::find(named, snapshot) != named.end());
-  }
-
- private:
-  using Image = std::shared_ptr<const Bytes>;
-  using Act = std::function<Image(const ReferenceName& name, Fate fate)>;
 
   static bool reads_as(const Repository& repository, const std::shared_ptr<const Repository>& shared,
                        const std::string& name, const Image& image) {
@@ -205,7 +213,7 @@ class History {
   void pass() {
     advance(static_cast<std::int64_t>(random_.below(2) == 0 ? random_.below(100) : random_.below(3000)));
   }
-  void advance(std::int64_t seconds) { MemoryStore(contents_).pass(seconds); }
+  void advance(std::int64_t seconds) { place_.pass(seconds); }
 
   Bytes new_image() {
     Bytes image(kImageBytes);
@@ -224,7 +232,7 @@ class History {
     auto image = std::make_shared<const Bytes>(new_image());
     images_.push_back(image);
     attempted_ = image;
-    Machine machine(contents_, std::move(fate));
+    Machine machine(place_, std::move(fate));
     ingest_into(machine.open(), name, image);
     return image;
   }
@@ -236,7 +244,7 @@ class History {
     const Image image = from->second;
     const std::string other = from->first;
     attempted_ = image;
-    Machine machine(contents_, std::move(fate));
+    Machine machine(place_, std::move(fate));
     const auto repository = machine.open();
     const WriterSession session(*repository, false);
     session.commit(name, repository->resolve(other), true);
@@ -245,7 +253,7 @@ class History {
 
   /// Another repository, with images that may be here too.
   void make_other(const RepositoryParameters& parameters) {
-    const auto store = std::make_shared<MemoryStore>();
+    const auto store = test::make_memory_place()->store();
     Repository::init(*store, parameters);
     other_ = Repository::open(store);
     for (int i = 0; i < 3; ++i) {
@@ -269,7 +277,7 @@ class History {
   Image copy_as(const ReferenceName& name, Fate fate) {
     const auto& [snapshot, image] = other_images_[random_.below(other_images_.size())];
     attempted_ = image;
-    Machine machine(contents_, std::move(fate));
+    Machine machine(place_, std::move(fate));
     NoProgress progress;
     const std::vector<CopyItem> items{{snapshot, name}};
     CopyOptions options;
@@ -282,7 +290,7 @@ class History {
   void mend(Fate fate) {
     NoProgress progress;
     try {
-      Machine machine(contents_, std::move(fate));
+      Machine machine(place_, std::move(fate));
       repair(machine.store(), other_, {}, progress);
     } catch (const Error& error) {
       // What gc deletes while it looks, it may miss.
@@ -309,7 +317,7 @@ class History {
 
   /// After a failure it is as before, or as it should have become.
   void settle(const ReferenceName& name, const Image& before) {
-    const auto repository = Repository::open(std::make_shared<MemoryStore>(contents_));
+    const auto repository = Repository::open(place_.store());
     const bool is_there = repository->find(name).has_value();
     if (!is_there) {
       REQUIRE(!before);
@@ -328,8 +336,7 @@ class History {
     const auto reference =
         std::next(expected_.begin(), static_cast<std::ptrdiff_t>(random_.below(expected_.size())));
     if (busy_ == reference->first) return;
-    Repository::open(std::make_shared<MemoryStore>(contents_))
-        ->remove_reference(parse_reference_name(reference->first));
+    Repository::open(place_.store())->remove_reference(parse_reference_name(reference->first));
     expected_.erase(reference);
   }
 
@@ -339,7 +346,7 @@ class History {
     options.grace_seconds = kGrace;
     options.lease_keeps_itself = false;
     try {
-      Machine machine(contents_, std::move(fate));
+      Machine machine(place_, std::move(fate));
       collect_garbage(machine.open(), options, progress);
     } catch (const Error& error) {
       INFO("gc: " << error.what());
@@ -348,7 +355,7 @@ class History {
   }
 
   Random random_;
-  std::shared_ptr<test::MemoryStoreContents> contents_ = std::make_shared<test::MemoryStoreContents>();
+  ModelPlace& place_;
   std::map<std::string, Image> expected_;
   std::vector<Image> images_;
   std::shared_ptr<const Repository> other_;
@@ -357,14 +364,14 @@ class History {
   std::optional<std::string> busy_;  // the name that a paused writer is about to set
 };
 
-}  // namespace
-
-TEST_CASE("whatever befalls writers and collectors, no reference loses a byte") {
+template <typename MakePlace>
+void play(std::uint64_t runs, MakePlace make_place) {
+  ::setenv("VMPACK_INDEX_CACHE", "off", 1);  // NOLINT(concurrency-mt-unsafe): before any thread
   const std::uint64_t first = number_from("VMPACK_MODEL_SEED", 1);
-  const std::uint64_t runs = number_from("VMPACK_MODEL_RUNS", 150);
   for (std::uint64_t seed = first; seed < first + runs; ++seed) {
     INFO("seed " << seed);
-    History history(seed);
+    const auto place = make_place(seed);
+    History history(seed, *place);
     for (int step = 0; step < 14; ++step) {
       INFO("step " << step);
       history.step();
@@ -372,6 +379,18 @@ TEST_CASE("whatever befalls writers and collectors, no reference loses a byte") 
     }
     history.finish();
   }
+}
+
+}  // namespace
+
+TEST_CASE("whatever befalls writers and collectors, no reference loses a byte") {
+  play(number_from("VMPACK_MODEL_RUNS", 150), [](std::uint64_t) { return test::make_memory_place(); });
+}
+
+TEST_CASE("nor does one in a bucket whose server fails, whether it heeds conditions or not") {
+  const test::S3Stub stub;
+  play(number_from("VMPACK_MODEL_S3_RUNS", 5),
+       [&](std::uint64_t seed) { return test::make_s3_place(stub, seed); });
 }
 
 }  // namespace vmpack

@@ -9,6 +9,7 @@
 
 #include "libvmpack/repo/object_index.hpp"
 #include "tests/support/files.hpp"
+#include "tests/support/hooked_store.hpp"
 #include "tests/support/memory_store.hpp"
 #include "tests/support/require_error.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -32,14 +33,11 @@ std::string write_index(Store& store, std::uint32_t first, std::uint32_t count) 
 
 /// A store that counts how often index files are read.
 struct Remote {
-  test::MemoryStore store;
+  std::shared_ptr<test::MemoryStore> memory = std::make_shared<test::MemoryStore>();
   std::atomic<int> reads = 0;
-
-  Remote() {
-    store.set_hook([this](std::string_view operation, std::string_view key, bool done) {
-      if (operation == "get" && key.starts_with("index/") && !done) ++reads;
-    });
-  }
+  test::HookedStore store{memory, [this](std::string_view operation, std::string_view key, bool done) {
+                            if (operation == "get" && key.starts_with("index/") && !done) ++reads;
+                          }};
 };
 
 }  // namespace
@@ -89,7 +87,7 @@ TEST_CASE("what comes damaged from the store is refused, and nothing of it is ke
   const test::TempDir folder;
   Remote remote;
   const std::string key = write_index(remote.store, 0, 500);
-  auto& value = remote.store.contents().values.at(key);
+  auto& value = remote.memory->contents().values.at(key);
   Bytes bytes = *value.bytes;
   bytes[bytes.size() / 2] ^= std::byte{1};
   value.bytes = std::make_shared<Bytes>(bytes);
@@ -102,7 +100,6 @@ TEST_CASE("what comes damaged from the store is refused, and nothing of it is ke
 TEST_CASE("many may fill one cache at once") {
   const test::TempDir folder;
   Remote remote;
-  remote.store.set_hook({});
   for (std::uint32_t i = 0; i < 20; ++i) write_index(remote.store, i * 1000, 50);
   std::vector<std::jthread> threads;
   for (int i = 0; i < 4; ++i) {

@@ -4,7 +4,6 @@
 #include <fmt/core.h>
 
 #include <cstring>
-#include <type_traits>
 #include <vector>
 
 #include "libvmpack/base/error.hpp"
@@ -25,23 +24,6 @@ StoreStat stat_of(const MemoryStoreContents::Value& value) {
 
 }  // namespace
 
-template <typename Work>
-auto MemoryStore::operate(std::string_view operation, std::string_view key, Work work) {
-  if (hook_) hook_(operation, key, false);
-  const auto locked = [&] {
-    const std::lock_guard lock(contents_->mutex);
-    return work();
-  };
-  if constexpr (std::is_void_v<decltype(work())>) {
-    locked();
-    if (hook_) hook_(operation, key, true);
-  } else {
-    auto result = locked();
-    if (hook_) hook_(operation, key, true);
-    return result;
-  }
-}
-
 void MemoryStore::pass(std::int64_t seconds) {
   const std::lock_guard lock(contents_->mutex);
   contents_->now += seconds;
@@ -56,12 +38,11 @@ MemoryStoreContents::Value MemoryStore::value_of(std::string_view key) const {
 
 bool MemoryStore::put_if_absent(std::string_view key, std::span<const ByteView> parts) {
   check_key(key, location());
-  return operate("put", key, [&] {
-    if (contents_->values.contains(key)) return false;
-    contents_->values[std::string(key)] = {std::make_shared<const Bytes>(joined(parts)), ++contents_->puts,
-                                           contents_->now};
-    return true;
-  });
+  const std::lock_guard lock(contents_->mutex);
+  if (contents_->values.contains(key)) return false;
+  contents_->values[std::string(key)] = {std::make_shared<const Bytes>(joined(parts)), ++contents_->puts,
+                                         contents_->now};
+  return true;
 }
 
 class MemoryStore::Draft final : public StoreDraft {
@@ -80,66 +61,61 @@ std::unique_ptr<StoreDraft> MemoryStore::begin_draft() { return std::make_unique
 bool MemoryStore::replace_if_version(std::string_view key, ByteView bytes,
                                      const std::optional<StoreVersion>& expected) {
   check_key(key, location());
-  return operate("replace", key, [&] {
-    const auto found = contents_->values.find(key);
-    std::optional<StoreVersion> is;
-    if (found != contents_->values.end()) is = stat_of(found->second).version;
-    if (is != expected) return false;
-    contents_->values[std::string(key)] = {std::make_shared<const Bytes>(bytes.begin(), bytes.end()),
-                                           ++contents_->puts, contents_->now};
-    return true;
-  });
+  const std::lock_guard lock(contents_->mutex);
+  const auto found = contents_->values.find(key);
+  std::optional<StoreVersion> is;
+  if (found != contents_->values.end()) is = stat_of(found->second).version;
+  if (is != expected) return false;
+  contents_->values[std::string(key)] = {std::make_shared<const Bytes>(bytes.begin(), bytes.end()),
+                                         ++contents_->puts, contents_->now};
+  return true;
 }
 
 void MemoryStore::get_range(std::string_view key, std::uint64_t offset, ByteSpan into) {
-  operate("get", key, [&] {
-    const auto value = value_of(key);
-    if (offset > value.bytes->size() || into.size() > value.bytes->size() - offset)
-      throw Error(ErrorCode::kDamaged, fmt::format("memory/{} ends before the range does", key));
-    std::memcpy(into.data(), value.bytes->data() + offset, into.size());
-  });
+  const std::lock_guard lock(contents_->mutex);
+  const auto value = value_of(key);
+  if (offset > value.bytes->size() || into.size() > value.bytes->size() - offset)
+    throw Error(ErrorCode::kDamaged, fmt::format("memory/{} ends before the range does", key));
+  std::memcpy(into.data(), value.bytes->data() + offset, into.size());
 }
 
 Bytes MemoryStore::get(std::string_view key, std::uint64_t bytes_max, StoreStat* stat) {
-  return operate("get", key, [&] {
-    const auto value = value_of(key);
-    if (value.bytes->size() > bytes_max)
-      throw Error(ErrorCode::kLimit, fmt::format("memory/{} is large", key));
-    if (stat != nullptr) *stat = stat_of(value);
-    return *value.bytes;
-  });
+  const std::lock_guard lock(contents_->mutex);
+  const auto value = value_of(key);
+  if (value.bytes->size() > bytes_max) throw Error(ErrorCode::kLimit, fmt::format("memory/{} is large", key));
+  if (stat != nullptr) *stat = stat_of(value);
+  return *value.bytes;
 }
 
 std::optional<StoreStat> MemoryStore::stat(std::string_view key) {
-  return operate("stat", key, [&]() -> std::optional<StoreStat> {
-    const auto found = contents_->values.find(key);
-    if (found == contents_->values.end()) return std::nullopt;
-    return stat_of(found->second);
-  });
+  const std::lock_guard lock(contents_->mutex);
+  const auto found = contents_->values.find(key);
+  if (found == contents_->values.end()) return std::nullopt;
+  return stat_of(found->second);
 }
 
 void MemoryStore::list(std::string_view prefix,
                        const std::function<void(const std::string& key, std::uint64_t bytes)>& each) {
-  const auto keys = operate("list", prefix, [&] {
-    std::vector<std::pair<std::string, std::uint64_t>> found;
+  std::vector<std::pair<std::string, std::uint64_t>> found;
+  {
+    const std::lock_guard lock(contents_->mutex);
     for (auto at = contents_->values.lower_bound(prefix);
          at != contents_->values.end() && at->first.starts_with(prefix); ++at) {
       found.emplace_back(at->first, at->second.bytes->size());
     }
-    return found;
-  });
-  for (const auto& [key, bytes] : keys) each(key, bytes);
+  }
+  for (const auto& [key, bytes] : found) each(key, bytes);
 }
 
 void MemoryStore::remove(std::string_view key) {
-  operate("remove", key, [&] {
-    const auto found = contents_->values.find(key);
-    if (found != contents_->values.end()) contents_->values.erase(found);
-  });
+  const std::lock_guard lock(contents_->mutex);
+  const auto found = contents_->values.find(key);
+  if (found != contents_->values.end()) contents_->values.erase(found);
 }
 
 std::int64_t MemoryStore::now() {
-  return operate("now", "", [&] { return contents_->now + skew_; });
+  const std::lock_guard lock(contents_->mutex);
+  return contents_->now;
 }
 
 std::string MemoryStore::local_path(std::string_view) { return {}; }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A store in memory that does as it is told: its clock stands where the test puts it, and any call may fail,
-// before it is done or after. Thousands of histories can be played on it.
+// A store in memory, whose clock stands where the test puts it.
 #pragma once
 
 #include <cstdint>
@@ -30,15 +29,9 @@ class MemoryStoreContents {
 
 class MemoryStore final : public Store {
  public:
-  /// Called before and after each operation with its name and key; what it throws, the caller gets.
-  using Hook = std::function<void(std::string_view operation, std::string_view key, bool done)>;
-
   explicit MemoryStore(
       std::shared_ptr<MemoryStoreContents> contents = std::make_shared<MemoryStoreContents>())
       : contents_(std::move(contents)) {}
-  void set_hook(Hook hook) { hook_ = std::move(hook); }
-  /// How far the clock that this handle sees is ahead of the one that dates values.
-  void set_skew(std::int64_t seconds) { skew_ = seconds; }
   /// Moves the clock of the store.
   void pass(std::int64_t seconds);
   [[nodiscard]] MemoryStoreContents& contents() const { return *contents_; }
@@ -60,13 +53,9 @@ class MemoryStore final : public Store {
 
  private:
   class Draft;
-  template <typename Work>
-  auto operate(std::string_view operation, std::string_view key, Work work);
   [[nodiscard]] MemoryStoreContents::Value value_of(std::string_view key) const;
 
   std::shared_ptr<MemoryStoreContents> contents_;
-  Hook hook_;
-  std::int64_t skew_ = 0;
 };
 
 }  // namespace vmpack::test

@@ -69,6 +69,10 @@ void S3Stub::set_conditions(std::string_view conditions) const {
   control({{"faults", OrderedJson::array()}, {"conditions", conditions}});
 }
 
+void S3Stub::pass(std::int64_t seconds) const { control({{"pass", seconds}}); }
+
+void S3Stub::empty() const { control({{"empty", true}}); }
+
 void S3Stub::control(const OrderedJson& wanted) const {
   const std::string text = wanted.dump();
   const ByteView bytes = as_byte_view(text);

@@ -32,6 +32,10 @@ class S3Stub {
   void fail(const std::vector<OrderedJson>& faults) const;
   /// From now on, as the option --conditions. No faults are waiting then.
   void set_conditions(std::string_view conditions) const;
+  /// Moves the clock that dates values and answers.
+  void pass(std::int64_t seconds) const;
+  /// Removes all values.
+  void empty() const;
   /// "METHOD key?query status" of each request since the last fail().
   [[nodiscard]] std::vector<std::string> requests() const;
   [[nodiscard]] int connections() const;

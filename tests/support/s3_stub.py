@@ -6,7 +6,8 @@ usage: s3_stub.py --ready-file FILE [options]; the file then holds the endpoint'
 with the process that started it.
 
 The bucket is "bucket", any other is missing; keys and secrets are in KEYS. Whoever wants faults sends POST /_control with
-{"faults": [...]}, perhaps with "conditions" as the option has it. A fault has a "kind" and any of "count" (1), "method",
+{"faults": [...]}, perhaps with "conditions" as the option has it, "pass" (seconds by which the clock that dates values and answers
+moves on; signatures are held against the true one), or "empty" (all values go). A fault has a "kind" and any of "count" (1), "method",
 "key" (a regular expression), "skip" (requests to leave alone first), "status", "code", "region", "headers",
 "retry_after", "seconds", "bytes". GET /_control tells what has been asked of the server: requests, connections, open
 uploads.
@@ -330,14 +331,15 @@ class Server:
     def __init__(self, options):
         self.options = options
         self.bucket = Bucket(options, self.clock)
-        self.signatures = Signatures(self.clock)
+        self.signatures = Signatures(lambda: time.time() + options.clock_offset)
+        self.passed = 0
         self.faults = Faults()
         self.requests = []
         self.connections = 0
         self.date = (0, "")
 
     def clock(self):
-        return time.time() + self.options.clock_offset
+        return time.time() + self.options.clock_offset + self.passed
 
     def date_text(self):
         now = int(self.clock())
@@ -377,8 +379,12 @@ class Server:
     def control(self, request):
         if request.method == "POST":
             wanted = json.loads(request.body)
-            self.faults.add(wanted["faults"])
+            if "faults" in wanted:
+                self.faults.add(wanted["faults"])
             self.options.conditions = wanted.get("conditions", self.options.conditions)
+            self.passed += wanted.get("pass", 0)
+            if wanted.get("empty"):
+                self.bucket.values.clear()
             self.requests = []
             return Reply(200)
         uploads = len(self.bucket.uploads)
