@@ -26,7 +26,8 @@ struct HoldOptions : CommonOptions {
 std::vector<LeaseFacts> holds(Store& store) {
   std::vector<LeaseFacts> leases = list_leases(store);
   const std::int64_t now = store.now();
-  std::erase_if(leases, [&](const LeaseFacts& lease) { return !lease.snapshot || lease.is_over(now); });
+  std::erase_if(
+      leases, [&](const LeaseFacts& lease) { return lease.kind != LeaseKind::kHold || lease.is_over(now); });
   return leases;
 }
 

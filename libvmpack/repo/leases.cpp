@@ -220,6 +220,19 @@ bool Lease::renew() {
   return !state_->lost;
 }
 
+bool Lease::keep(const SnapshotDigest& snapshot) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->facts.snapshot = snapshot;
+  }
+  return renew();
+}
+
+bool Lease::is_over() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->lost || state_->facts.is_over(state_->store.now());
+}
+
 std::string Lease::id() const {
   const std::lock_guard lock(state_->mutex);
   return state_->facts.id;

@@ -25,7 +25,7 @@ struct LeaseFacts {
   std::string holder;  ///< for people: host and process, or what a user said
   std::int64_t begin = 0;
   std::optional<std::int64_t> end;         ///< none: until it is released
-  std::optional<SnapshotDigest> snapshot;  ///< of a hold: what it keeps
+  std::optional<SnapshotDigest> snapshot;  ///< what it keeps: of a hold, or of a writer about to name it
 
   [[nodiscard]] bool is_over(std::int64_t now) const { return end && *end < now; }
 };
@@ -59,6 +59,10 @@ class Lease {
   /// Makes it last kLeaseSeconds from now. False when it was over meanwhile, or taken away: others may have
   /// acted as if this process were dead, and it stays so. Throws what the store throws.
   bool renew();
+  /// As renew(), and from now on it keeps `snapshot`, as a hold does, instead of one before.
+  bool keep(const SnapshotDigest& snapshot);
+  /// Whether it is over, or was taken away as far as is known.
+  [[nodiscard]] bool is_over() const;
   [[nodiscard]] std::int64_t begin() const;
   [[nodiscard]] std::string id() const;
 

@@ -38,6 +38,8 @@ std::optional<SnapshotDigest> snapshot_of_note(std::string_view key) {
 }  // namespace
 
 std::vector<SnapshotDigest> named_snapshots(const Repository& repository) {
+  // Before the references: a writer's lease keeps its snapshot until a reference does.
+  const std::vector<LeaseFacts> leases = list_leases(repository.store());
   std::vector<std::string> damaged;
   std::vector<ReferenceEntry> references = repository.references(&damaged);
   if (!damaged.empty()) {
@@ -52,8 +54,11 @@ std::vector<SnapshotDigest> named_snapshots(const Repository& repository) {
   };
   for (const ReferenceEntry& reference : references) add(reference.snapshot);
   const std::int64_t now = repository.store().now();
-  for (const LeaseFacts& lease : list_leases(repository.store())) {
-    if (lease.snapshot && !lease.is_over(now)) add(*lease.snapshot);
+  for (const LeaseFacts& lease : leases) {
+    if (!lease.snapshot || lease.is_over(now)) continue;
+    // A writer that comes too late finds out by itself, and names nothing.
+    if (lease.kind == LeaseKind::kWriter && !repository.store().stat(manifest_key(*lease.snapshot))) continue;
+    add(*lease.snapshot);
   }
   return snapshots;
 }

@@ -46,7 +46,7 @@ WriterSession::WriterSession(const Repository& repository, bool keeps_itself)
   }
 }
 
-void WriterSession::confirm(std::span<const std::string> keys) const {
+void WriterSession::confirm(std::span<const std::string> keys, bool lease_holds) const {
   Store& store = repository_.store();
   const Condemned now = read_condemned(store);
   const auto marked = now.keys();
@@ -58,7 +58,7 @@ void WriterSession::confirm(std::span<const std::string> keys) const {
         "run the command again when 'vmpack gc' has ended");
   };
   // While the lease holds, nothing is deleted that was marked since it began.
-  bool in_doubt = !lease_->renew();
+  bool in_doubt = !lease_holds;
   for (const std::string& key : keys) {
     if (going.contains(key)) throw gone(key);
     in_doubt = in_doubt || condemned_.contains(key) || marked.contains(key);
@@ -71,7 +71,12 @@ void WriterSession::confirm(std::span<const std::string> keys) const {
 
 void WriterSession::commit(const ReferenceName& name, const SnapshotDigest& snapshot, bool force) const {
   const auto before = readable_entry(repository_, name);
+  // The lease keeps the snapshot until the reference does: whoever is killed in between leaves no reference
+  // to what was collected.
+  const bool kept = lease_->keep(snapshot);
+  confirm(keys_under(repository_, snapshot), kept);
   repository_.set_reference(name, snapshot, force);
+  if (!lease_->is_over()) return;
   try {
     confirm(keys_under(repository_, snapshot));
   } catch (const Error&) {

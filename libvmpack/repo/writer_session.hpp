@@ -37,9 +37,11 @@ class WriterSession {
   void commit(const ReferenceName& name, const SnapshotDigest& snapshot, bool force) const;
 
   /// Makes sure that `keys`, which something reachable names by now, are there to stay. Otherwise kIo.
-  void confirm(std::span<const std::string> keys) const;
+  void confirm(std::span<const std::string> keys) const { confirm(keys, lease_->renew()); }
 
  private:
+  void confirm(std::span<const std::string> keys, bool lease_holds) const;
+
   const Repository& repository_;
   std::unique_ptr<Lease> lease_;
   std::unordered_set<std::string> condemned_;
