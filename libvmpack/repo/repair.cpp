@@ -4,9 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
-#include <memory>
 #include <optional>
 #include <set>
 #include <unordered_map>
@@ -14,19 +12,16 @@
 #include <utility>
 
 #include "libvmpack/base/error.hpp"
-#include "libvmpack/base/limits.hpp"
 #include "libvmpack/base/parallel.hpp"
-#include "libvmpack/base/sealed_json.hpp"
 #include "libvmpack/repo/arrived_packs.hpp"
 #include "libvmpack/repo/copy_plan.hpp"
 #include "libvmpack/repo/frame_mover.hpp"
+#include "libvmpack/repo/frame_remake.hpp"
 #include "libvmpack/repo/object_index_file.hpp"
 #include "libvmpack/repo/object_index_merge.hpp"
 #include "libvmpack/repo/object_index_rebuild.hpp"
-#include "libvmpack/repo/snapshot_files.hpp"
+#include "libvmpack/repo/repair_files.hpp"
 #include "libvmpack/repo/writer_session.hpp"
-#include "libvmpack/snapshot/block_map.hpp"
-#include "libvmpack/snapshot/file_table.hpp"
 #include "libvmpack/snapshot/places_update.hpp"
 
 namespace vmpack {
@@ -35,17 +30,6 @@ namespace {
 /// A place, for ordered containers.
 using Spot = std::pair<PackDigest, std::uint64_t>;
 Spot spot_of(const FrameLocation& location) { return {location.pack, location.offset}; }
-
-/// The digest in such a key.
-std::optional<Digest> digest_of_key(std::string_view key) {
-  const auto dot = key.rfind('.');
-  const auto slash = key.rfind('/');
-  if (dot == std::string_view::npos || slash == std::string_view::npos || dot < slash) return std::nullopt;
-  return Digest::from_hex(key.substr(slash + 1, dot - slash - 1));
-}
-
-/// That ingests use: their default, that of map nodes, then the rest.
-constexpr std::array kLevelsToTry = {2, 6, 1, 4, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19};
 
 template <typename Each>
 void for_each_indexed_frame(Store& store, std::span<const std::string> keys, Each each) {
@@ -72,8 +56,7 @@ class Repair {
     found_ = check(false);
     for (const VerifyFinding& finding : found_.damage) damaged_files_.insert(finding.file);
     for (const PackDigest& pack : list_packs(store_)) packs_.insert(pack);
-    mend_named_files();
-    mend_notes();
+    mend_small_files(*repository_, from_.get(), options_.dry_run, damaged_files_, mended_);
     mend_index();
     collect_damage();
     find_here();
@@ -89,80 +72,6 @@ class Repair {
 
  private:
   VerifyReport check(bool quick) { return verify(shared_store_, {{}, quick, options_.threads}, progress_); }
-
-  // --- Small files.
-
-  /// Manifests first: they name the others.
-  void mend_named_files() {
-    std::vector<std::string> manifests;
-    for (const ReferenceEntry& entry : repository_->references()) {
-      const std::string key = manifest_key(entry.snapshot);
-      if (!store_.stat(key)) manifests.push_back(key);
-    }
-    for (const std::string& key : damaged_files_) {
-      if (key.starts_with("snapshots/")) manifests.push_back(key);
-    }
-    for (const std::string& key : manifests) mend_named_file(key, limits::kJsonBytesMax);
-    for (const SnapshotDigest& snapshot : repository_->snapshots()) mend_roots(snapshot);
-  }
-
-  void mend_roots(const SnapshotDigest& snapshot) {
-    try {
-      const Manifest manifest = repository_->manifest(snapshot);
-      mend_if_needed(map_key(manifest.map), limits::kMapRootBytesMax);
-      if (const auto files = file_table_of(*repository_, snapshot, manifest))
-        mend_if_needed(file_table_key(*files), limits::kFileTableRootBytesMax);
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::kIo) throw;  // otherwise its manifest could not be mended
-    }
-  }
-
-  void mend_if_needed(const std::string& key, std::uint64_t bytes_max) {
-    if (damaged_files_.contains(key) || !store_.stat(key)) mend_named_file(key, bytes_max);
-  }
-
-  void mend_named_file(const std::string& key, std::uint64_t bytes_max) {
-    const auto digest = digest_of_key(key);
-    if (!from_ || !digest || is_intact(key, bytes_max, *digest)) return;
-    try {
-      replace(key, get_named(from_->store(), key, bytes_max, *digest));
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::kIo) throw;  // otherwise it is not there either
-    }
-  }
-
-  /// What verify tells of a block map may be wrong with the places.
-  bool is_intact(const std::string& key, std::uint64_t bytes_max, const Digest& digest) const {
-    try {
-      static_cast<void>(get_named(store_, key, bytes_max, digest));
-      return true;
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::kIo) throw;
-      return false;
-    }
-  }
-
-  void mend_notes() {
-    for (const std::string& key : damaged_files_) {
-      if (!from_ || !key.starts_with("notes/")) continue;
-      try {
-        const Bytes note = from_->store().get(key, limits::kJsonBytesMax);
-        check_sealed_json(as_text(note), key);
-        replace(key, note);
-      } catch (const Error& error) {
-        if (error.code() == ErrorCode::kIo) throw;
-      }
-    }
-  }
-
-  /// What was there is damaged: that it is gone for a moment loses nothing.
-  void replace(const std::string& key, const Bytes& bytes) {
-    if (!options_.dry_run) {
-      store_.remove(key);
-      store_.put_if_absent(key, bytes);
-    }
-    mended_.insert(key);
-  }
 
   // --- The index.
 
@@ -387,13 +296,6 @@ class Repair {
     }
   }
 
-  /// A frame that nobody has any more, as its pack's tables describe it.
-  struct DescribedFrame {
-    PackFrame frame;
-    FrameLocation location;
-    std::vector<ObjectRecord> objects;
-  };
-
   std::vector<DescribedFrame> describe_lost() const {
     std::vector<DescribedFrame> lost;
     std::set<PackDigest> packs;
@@ -417,12 +319,13 @@ class Repair {
   void make_again() {
     const std::vector<DescribedFrame> lost = describe_lost();
     if (lost.empty()) return;
-    std::vector<std::unique_ptr<ObjectIndexFile>> index;
-    for (const std::string& key : index_keys_) index.push_back(ObjectIndexFile::open(store_, key));
     std::vector<std::optional<EncodedFrame>> made(lost.size());
-    parallel_for(lost.size(), options_.threads,
-                 [&](std::size_t i) { made[i] = encode_again(lost[i], index); });
-    index.clear();
+    {
+      const FrameRemake remake(
+          store_, index_keys_, [this](const FrameLocation& location) { return is_bad(location); },
+          [this](const FrameDigest& base) { return read_base(base); });
+      parallel_for(lost.size(), options_.threads, [&](std::size_t i) { made[i] = remake.encode(lost[i]); });
+    }
     ArrivedPacks packs(store_, [this](const FrameDigest& base) { return place_here(base); });
     std::vector<std::size_t> some;
     std::uint64_t bytes = 0;
@@ -460,58 +363,6 @@ class Repair {
     MovedPack pack = build();
     if (make_way(pack.pack)) pack = build();
     arrive(std::move(pack), packs, [this](const FramePlace& frame) { set_found(frame); });
-  }
-
-  /// nullopt where an object is nowhere, or the bytes are not the same at any level.
-  std::optional<EncodedFrame> encode_again(const DescribedFrame& lost,
-                                           std::span<const std::unique_ptr<ObjectIndexFile>> index) const {
-    try {
-      const auto raw = gather_objects(lost, index);
-      if (!raw) return std::nullopt;
-      std::vector<FrameBase> bases;
-      for (const FrameDigest& base : lost.frame.bases) bases.push_back({base, read_base(base)});
-      if (bases.size() > kDeltaBasesMax) return std::nullopt;
-      for (const int level : kLevelsToTry) {
-        EncodedFrame frame =
-            bases.empty()
-                ? encode_frame(lost.frame.object_class, lost.frame.object_count, *raw, level)
-                : encode_delta_frame(lost.frame.object_class, lost.frame.object_count, *raw, level, bases);
-        if (frame.digest == lost.frame.digest) return frame;
-      }
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::kIo) throw;
-    }
-    return std::nullopt;
-  }
-
-  std::optional<Bytes> gather_objects(const DescribedFrame& lost,
-                                      std::span<const std::unique_ptr<ObjectIndexFile>> index) const {
-    Bytes raw(lost.frame.raw_bytes);
-    std::unordered_map<FrameDigest, FramePtr, DigestHash> frames;
-    std::uint64_t at = 0;
-    for (const ObjectRecord& object : lost.objects) {
-      const auto place = find_object(object.digest, index);
-      if (!place) return std::nullopt;
-      FramePtr& frame = frames[place->frame];
-      if (!frame) {
-        frame = read_frame(store_, place->frame, place->location,
-                           [this](const FrameDigest& base) { return read_base(base); });
-      }
-      if (std::uint64_t{place->offset} + object.bytes > frame->bytes.size()) return std::nullopt;
-      std::copy_n(frame->bytes.begin() + place->offset, object.bytes,
-                  raw.begin() + static_cast<std::ptrdiff_t>(at));
-      at = next_object_offset(at, object.bytes);
-    }
-    return raw;
-  }
-
-  std::optional<ObjectLocation> find_object(const ObjectDigest& object,
-                                            std::span<const std::unique_ptr<ObjectIndexFile>> index) const {
-    for (const auto& file : index) {
-      const auto place = file->find(object);
-      if (place && !is_bad(place->location)) return place;
-    }
-    return std::nullopt;
   }
 
   std::optional<FrameLocation> place_here(const FrameDigest& frame) const {
