@@ -139,21 +139,16 @@ class History {
 
  private:
   using Image = std::shared_ptr<const Bytes>;
-  using Act = std::function<Image(const ReferenceName& name, Fate fate)>;
+  using Act = Image (History::*)(const ReferenceName& name, const Fate& fate);
 
   void play_one() {
     switch (random_.below(10)) {
       case 0:
       case 1:
       case 2:
-        return change("ingest", choose_name(),
-                      [this](const auto& name, Fate fate) { return ingest_as(name, std::move(fate)); });
       case 3:
-        return change("tag", choose_name(),
-                      [this](const auto& name, Fate fate) { return tag_as(name, std::move(fate)); });
       case 4:
-        return change("copy", choose_name(),
-                      [this](const auto& name, Fate fate) { return copy_as(name, std::move(fate)); });
+        return write(true);
       case 5:
         return forget();
       case 6:
@@ -162,6 +157,20 @@ class History {
         return mend(choose_fate(120));
       default:
         return collect(choose_fate(120));
+    }
+  }
+
+  void write(bool may_pause) {
+    const Fate fate = choose_fate(60, may_pause);
+    switch (random_.below(6)) {
+      case 0:
+      case 1:
+      case 2:
+        return change("ingest", fate, &History::ingest_as);
+      case 3:
+        return change("copy", fate, &History::copy_as);
+      default:
+        return change("tag", fate, &History::tag_as);
     }
   }
 
@@ -198,13 +207,16 @@ class History {
 
   /// What others do while one is paused.
   void meanwhile() {
-    switch (random_.below(5)) {
+    switch (random_.below(7)) {
       case 0:
         return pass();
       case 1:
         return advance(Lease::kLeaseSeconds + kGrace + 10);
       case 2:
         return forget();
+      case 3:
+      case 4:
+        return write(false);
       default:
         return collect({});
     }
@@ -228,26 +240,24 @@ class History {
     return image;
   }
 
-  Image ingest_as(const ReferenceName& name, Fate fate) {
+  Image ingest_as(const ReferenceName& name, const Fate& fate) {
     auto image = std::make_shared<const Bytes>(new_image());
     images_.push_back(image);
     attempted_ = image;
-    Machine machine(place_, std::move(fate));
-    ingest_into(machine.open(), name, image);
+    Machine machine(place_, fate);
+    snapshots_.emplace_back(ingest_into(machine.open(), name, image), image);
     return image;
   }
 
-  Image tag_as(const ReferenceName& name, Fate fate) {
-    if (expected_.empty()) return nullptr;
-    const auto from =
-        std::next(expected_.begin(), static_cast<std::ptrdiff_t>(random_.below(expected_.size())));
-    const Image image = from->second;
-    const std::string other = from->first;
+  /// Of a snapshot that has a name, or had one.
+  Image tag_as(const ReferenceName& name, const Fate& fate) {
+    if (snapshots_.empty()) return nullptr;
+    const auto& [snapshot, image] = snapshots_[random_.below(snapshots_.size())];
     attempted_ = image;
-    Machine machine(place_, std::move(fate));
+    Machine machine(place_, fate);
     const auto repository = machine.open();
     const WriterSession session(*repository, false);
-    session.commit(name, repository->resolve(other), true);
+    session.commit(name, snapshot, true);
     return image;
   }
 
@@ -274,15 +284,16 @@ class History {
     return ingest(repository, source, layout, name, options, progress).snapshot;
   }
 
-  Image copy_as(const ReferenceName& name, Fate fate) {
+  Image copy_as(const ReferenceName& name, const Fate& fate) {
     const auto& [snapshot, image] = other_images_[random_.below(other_images_.size())];
     attempted_ = image;
-    Machine machine(place_, std::move(fate));
+    Machine machine(place_, fate);
     NoProgress progress;
     const std::vector<CopyItem> items{{snapshot, name}};
     CopyOptions options;
     options.force = true;
     copy_snapshots(other_, *machine.open(), items, options, progress);
+    snapshots_.emplace_back(snapshot, image);
     return image;
   }
 
@@ -299,14 +310,15 @@ class History {
     }
   }
 
-  void change(const char* what, const ReferenceName& name, const Act& act) {
+  void change(const char* what, const Fate& fate, Act act) {
     if (busy_) return;
+    const ReferenceName name = choose_name();
     busy_ = name.text();
     attempted_ = nullptr;
     const auto was = expected_.find(name.text());
     const Image before = was == expected_.end() ? nullptr : was->second;
     try {
-      const Image now = act(name, choose_fate(60));
+      const Image now = (this->*act)(name, fate);
       if (now) expected_[name.text()] = now;
     } catch (const Error& error) {
       INFO(what << " of " << name.text() << " failed: " << error.what());
@@ -360,6 +372,7 @@ class History {
   std::vector<Image> images_;
   std::shared_ptr<const Repository> other_;
   std::vector<std::pair<SnapshotDigest, Image>> other_images_;
+  std::vector<std::pair<SnapshotDigest, Image>> snapshots_;  // that were committed here, perhaps gone by now
   Image attempted_;
   std::optional<std::string> busy_;  // the name that a paused writer is about to set
 };
