@@ -247,7 +247,10 @@ void ExportWriter::remove(std::string_view) {
 std::int64_t ExportWriter::now() { return std::time(nullptr); }
 std::string ExportWriter::local_path(std::string_view) { return {}; }
 
-ExportStore::ExportStore(const std::string& path) : path_(path), file_(FileDescriptor::open(path, O_RDONLY)) {
+ExportStore::ExportStore(const std::string& path) : ExportStore(FileDescriptor::open(path, O_RDONLY), path) {}
+
+ExportStore::ExportStore(FileDescriptor file, std::string name)
+    : path_(std::move(name)), file_(std::move(file)) {
   const auto read = [this](std::uint64_t offset, ByteSpan into) {
     return read_at(file_.get(), into, offset, path_);
   };

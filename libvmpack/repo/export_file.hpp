@@ -79,6 +79,8 @@ class ExportStore final : public Store {
  public:
   /// Throws as scan_export(), and as reading the tables of its packs.
   explicit ExportStore(const std::string& path);
+  /// The same for a file that is open. `name` is for errors.
+  ExportStore(FileDescriptor file, std::string name);
 
   /// Where a frame lies in it; empty where it does not bring that.
   [[nodiscard]] std::vector<FrameLocation> locate(const FrameDigest& frame) const;

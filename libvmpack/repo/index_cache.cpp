@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -55,15 +54,6 @@ MappedFile map_path(const std::string& path, std::uint64_t bytes) {
   return {FileDescriptor::open(path, O_RDONLY), bytes, path};
 }
 
-/// A file without a name.
-FileDescriptor unnamed_file() {
-  std::string path = fmt::format("{}/vmpack-index-XXXXXX", temp_folder());
-  FileDescriptor file(::mkostemp(path.data(), O_CLOEXEC));
-  if (!file) throw system_error(errno, "cannot make", path);
-  ::unlink(path.c_str());
-  return file;
-}
-
 }  // namespace
 
 MappedFile map_index_file(Store& store, const std::string& key) {
@@ -73,7 +63,7 @@ MappedFile map_index_file(Store& store, const std::string& key) {
   check_size(key, bytes);
   const std::string path = store.local_path(key);
   if (!path.empty()) return map_path(path, bytes);
-  const FileDescriptor copy = unnamed_file();
+  const FileDescriptor copy = nameless_file();
   std::uint64_t at = 0;
   fetch(store, key, bytes, [&](ByteView piece) {
     write_at(copy.get(), piece, at, "a copy of the index");

@@ -109,6 +109,22 @@ TEST_CASE("an export that goes through a pipe is the one that goes into a file")
   CHECK((read_file(there / "piped") == file));
 }
 
+TEST_CASE("an export needs no file on either side, and counts only when all of it came through") {
+  const AirGap gap;
+  const std::string repository = fs::path(gap.file()).parent_path() / "repository";
+  const std::string from = program("VMPACK") + " export --all - --repo " + repository + " | ";
+  const std::string to = program("VMPACK") + " import - -q --repo " + gap.there().path();
+  const auto before = gap.there().contents();
+  static_cast<void>(gap.export_to_file({"--all"}));
+  const CommandResult cut = run_command({"sh", "-c", "head -c 100000 " + gap.file() + " | " + to});
+  require_one_line(cut, 1, {"the standard input"});
+  CHECK((gap.there().contents() == before));
+  run_tool({"sh", "-c", from + to});
+  gap.there().require_intact();
+  gap.require_image(1);
+  gap.require_image(2);
+}
+
 TEST_CASE("a file that was cut off or changed on the way is refused, or brings exactly what it should") {
   const AirGap gap;
   static_cast<void>(gap.export_to_file({"web:1"}));

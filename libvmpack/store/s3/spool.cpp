@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libvmpack/store/s3/spool.hpp"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/temp_folder.hpp"
@@ -17,17 +13,6 @@ namespace vmpack {
 namespace {
 
 constexpr std::uint64_t kBlockBytes = kMiB;
-
-FileDescriptor open_nameless_file() {
-  const std::string folder = temp_folder();
-  FileDescriptor file(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  if (file) return file;
-  std::string name = folder + "/vmpack-XXXXXX";  // not every file system has files without a name
-  file = FileDescriptor(::mkostemp(name.data(), O_CLOEXEC));
-  if (!file) throw system_error(errno, "cannot make a temporary file in", folder);
-  ::unlink(name.c_str());
-  return file;
-}
 
 }  // namespace
 
@@ -62,7 +47,7 @@ ByteView Spool::append_to_memory(ByteView bytes) {
 }
 
 void Spool::append_to_file(ByteView bytes) {
-  if (!file_) file_ = open_nameless_file();
+  if (!file_) file_ = nameless_file();
   try {
     write_at(file_.get(), bytes, file_bytes_, temp_folder());
   } catch (const Error& error) {
