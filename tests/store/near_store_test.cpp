@@ -6,6 +6,7 @@
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/pack/pack.hpp"
+#include "tests/support/hooked_store.hpp"
 #include "tests/support/memory_store.hpp"
 #include "tests/support/random_bytes.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -18,12 +19,11 @@ struct Stores {
   Stores() { reopen(); }
   void reopen() {
     near.reset();
-    auto memory = std::make_unique<MemoryStore>(contents);
-    far = memory.get();
-    far->set_hook([this](std::string_view operation, std::string_view, bool done) {
+    const auto count = [this](std::string_view operation, std::string_view, bool done) {
       if (!done && operation.starts_with("get")) ++reads;
-    });
-    near = make_near_store(std::move(memory), DiskCache::open(folder / "cache", kDiskCacheBytesMin));
+    };
+    near = make_near_store(std::make_unique<HookedStore>(far, count),
+                           DiskCache::open(folder / "cache", kDiskCacheBytesMin));
   }
   [[nodiscard]] Bytes range(std::string_view key, std::uint64_t offset, std::size_t bytes) const {
     Bytes into(bytes);
@@ -33,7 +33,7 @@ struct Stores {
 
   TempDir folder;
   std::shared_ptr<MemoryStoreContents> contents = std::make_shared<MemoryStoreContents>();
-  MemoryStore* far = nullptr;
+  std::shared_ptr<MemoryStore> far = std::make_shared<MemoryStore>(contents);
   std::unique_ptr<Store> near;
   int reads = 0;
 };
