@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -222,6 +223,26 @@ def keys_are_required(world, _):
     server.stop()
 
 
+def keys_are_read_again_on_a_signal(world, _):
+    keys = os.path.join(world.folder, "changing.psk")
+    shutil.copy(world.keys, keys)
+    server = world.serve("changing", "--tls", "require", "--tls-psk", keys)
+    handle = nbd.NBD()
+    handle.set_uri_allow_local_file(True)
+    handle.connect_uri(world.psk.tcp(server))
+    os.remove(keys)
+    run("psktool", "-u", "bob", "-p", keys)
+    server.process.send_signal(signal.SIGHUP)
+    bob = world.psk.tcp(server).replace("alice@", "bob@").replace(world.keys, keys)
+    deadline = time.monotonic() + 20
+    while run_fails("nbdinfo", bob):
+        assert time.monotonic() < deadline, server.log()
+        time.sleep(0.05)
+    refused(world, server, [world.psk])
+    assert handle.pread(512, 0) == world.content[:512], "a connection that had begun before was lost"
+    server.stop()
+
+
 def everything_is_offered(world, _):
     server = world.serve("offered", "--tls", "on", "--tls-certificates", world.certificates, "--tls-psk", world.keys)
     read_by(CLIENTS, world, server, [world.plain, world.x509, world.psk])
@@ -280,8 +301,9 @@ def main():
         return 77
     with tempfile.TemporaryDirectory() as folder:
         world = TlsWorld(folder)
-        check_all((certificates_are_required, certificates_of_clients_are_required, keys_are_required, everything_is_offered,
-                   older_tls_is_enough, a_server_without_tls_says_so, rules_tell_clients_apart), world, NoServer)
+        check_all((certificates_are_required, certificates_of_clients_are_required, keys_are_required,
+                   keys_are_read_again_on_a_signal, everything_is_offered, older_tls_is_enough, a_server_without_tls_says_so,
+                   rules_tell_clients_apart), world, NoServer)
     return 0
 
 
