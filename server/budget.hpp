@@ -57,6 +57,13 @@ class BudgetShare {
   BudgetShare& operator=(const BudgetShare&) = delete;
   ~BudgetShare() { budget_.give_back(claim_); }
 
+  /// Gives back what is more than `bytes`.
+  void shrink_to(std::uint64_t bytes) {
+    if (bytes >= claim_.bytes) return;
+    budget_.give_back({0, claim_.bytes - bytes});
+    claim_.bytes = bytes;
+  }
+
  private:
   Budget& budget_;
   Claim claim_;

@@ -16,6 +16,7 @@
 namespace vmpack::http {
 namespace {
 
+constexpr std::string_view kTextType = "text/plain; charset=utf-8";
 constexpr std::string_view kJsonType = "application/json";
 constexpr std::string_view kForEver = "max-age=31536000, immutable";
 /// Kept, but asked about each time: what it is may change, and who may see it as well.
@@ -42,7 +43,7 @@ class Answering {
     if (request_.has_body) return error_answer(413, "no request with a body is answered");
     switch (target.kind) {
       case Kind::kHealth:
-        return text("text/plain; charset=utf-8", "ok\n");
+        return text(kTextType, "ok\n");
       case Kind::kReady:
         return ready();
       case Kind::kInUse:
@@ -89,13 +90,13 @@ class Answering {
   Answer revalidated_json(std::string body) const {
     std::string etag = quoted_hash(body);
     return text_answer(request_, kJsonType, std::move(body), {.etag = std::move(etag), .last_modified = {}},
-                       kRevalidated);
+                       kept(kRevalidated));
   }
   Answer json(const OrderedJson& facts) const { return text(kJsonType, dump_json_line(facts) + '\n'); }
 
   /// Not in a cache that many share, unless it is for everybody.
-  [[nodiscard]] std::string for_ever() const {
-    return fmt::format("{}, {}", visitor_.access.empty() ? "public" : "private", kForEver);
+  [[nodiscard]] std::string kept(std::string_view how) const {
+    return fmt::format("{}, {}", visitor_.access.empty() ? "public" : "private", how);
   }
 
   static Answer not_found() { return error_answer(404, "there is no such thing here"); }
@@ -119,9 +120,12 @@ class Answering {
 
   Answer ready() const {
     if (live_.stopping) return error_answer(503, "the server is being stopped");
-    if (!sources_.site.repository->store().stat(kRepositoryKey))
-      return error_answer(503, "the repository is not there");
-    return text("text/plain; charset=utf-8", "ready\n");
+    try {
+      if (sources_.site.repository->store().stat(kRepositoryKey)) return text(kTextType, "ready\n");
+    } catch (const Error& error) {
+      sources_.log.error("the repository cannot be reached: {}", error.what());
+    }
+    return error_answer(503, "the repository cannot be reached");
   }
 
   Answer in_use() const {
@@ -234,7 +238,7 @@ class Answering {
     Resource image{.content = image_content(exported.image),
                    .validators = {.etag = fmt::format("\"{}\"", exported.snapshot.hex()),
                                   .last_modified = http_date(exported.modified_seconds)},
-                   .cache_control = exported.by_digest ? for_ever() : std::string(kRevalidated),
+                   .cache_control = kept(exported.by_digest ? kForEver : kRevalidated),
                    .reference = exported.name,
                    .fixed = exported.by_digest};
     return resource_answer(request_, std::make_shared<const Resource>(std::move(image)));
@@ -251,7 +255,7 @@ class Answering {
                    .validators = {.etag = fixed ? described.etag : quoted_hash(stat->version.token),
                                   .last_modified = http_date(stat->modified_seconds)},
                    .content_type = described.content_type,
-                   .cache_control = fixed ? for_ever() : std::string(kRevalidated),
+                   .cache_control = kept(fixed ? kForEver : kRevalidated),
                    .reference = {},
                    .fixed = fixed};
     return resource_answer(request_, std::make_shared<const Resource>(std::move(value)));

@@ -5,6 +5,8 @@
 #include <array>
 #include <boost/asio/this_coro.hpp>
 #include <exception>
+#include <optional>
+#include <string>
 #include <utility>
 
 namespace vmpack::http {
@@ -33,7 +35,7 @@ struct ContentSender::Piece {
   ByteRange range;
   bool claimed = false;
   bool ready = false;
-  std::exception_ptr error;
+  std::optional<std::string> error;
 };
 
 ContentSender::ContentSender(ServerContext& server, std::shared_ptr<const Content> content, ByteRange range,
@@ -72,13 +74,13 @@ void ContentSender::start_piece(bool claimed) {
   reading_ahead_ = !piece->ready;
   if (piece->ready) return;
   asio::post(server_.workers, [content = content_, piece, executor = executor_]() mutable {
-    std::exception_ptr error;
+    std::optional<std::string> error;
     try {
       content->read(piece->range.offset, piece->bytes());
-    } catch (...) {
-      error = std::current_exception();
+    } catch (const std::exception& exception) {
+      error = exception.what();
     }
-    asio::post(executor, [piece = std::move(piece), error] {
+    asio::post(executor, [piece = std::move(piece), error = std::move(error)] {
       piece->error = error;
       piece->ready = true;
       piece->changed.notify();
@@ -97,7 +99,7 @@ bool ContentSender::read_from_memory(const Piece& piece) const {
 asio::awaitable<void> ContentSender::wait_for_first() {
   const PiecePtr piece = pieces_.front();
   while (!piece->ready) co_await piece->changed.wait();
-  if (piece->error) std::rethrow_exception(piece->error);
+  if (piece->error) throw ContentFailure(*piece->error);
 }
 
 asio::awaitable<void> ContentSender::send(Stream& stream, std::string_view head, std::uint64_t& bytes_sent) {

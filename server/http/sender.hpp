@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <stdexcept>
 #include <string_view>
 
 #include "libvmpack/base/units.hpp"
@@ -21,6 +22,12 @@ inline constexpr std::size_t kPieceBytes = 256 * kKiB;
 /// Memory of one piece, kept by a connection from one answer to the next.
 using PieceMemory = std::unique_ptr<std::byte[]>;
 
+/// What reading a content threw.
+class ContentFailure : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 /// One answer's. Used by one coroutine on the stream's thread. Workers may outlive it.
 class ContentSender {
  public:
@@ -31,12 +38,12 @@ class ContentSender {
   ContentSender(const ContentSender&) = delete;
   ContentSender& operator=(const ContentSender&) = delete;
 
-  /// Waits until the first piece is there: until then nothing has been promised. Throws what reading it
-  /// threw.
+  /// Waits until the first piece is there: until then nothing has been promised. Throws ContentFailure.
   asio::awaitable<void> prepare();
 
-  /// Sends `head` and then the range, whose bytes are added to `bytes_sent` as they leave. An exception
-  /// leaves the answer cut short: the connection must be closed.
+  /// Sends `head` and then the range, whose bytes are added to `bytes_sent` as they leave. Throws
+  /// ContentFailure, and what the stream throws; the answer is cut short then, and the connection must be
+  /// closed.
   asio::awaitable<void> send(Stream& stream, std::string_view head, std::uint64_t& bytes_sent);
 
   /// The memory of a piece, for the next answer; null when there is none to spare.

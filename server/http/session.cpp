@@ -10,10 +10,18 @@
 #include <utility>
 #include <variant>
 
+#include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
 #include "server/http/credentials.hpp"
+#include "server/tls.hpp"
 
 namespace vmpack::http {
+namespace {
+
+/// How long a connection takes a tag for what it was.
+constexpr std::chrono::seconds kNameKept{1};
+
+}  // namespace
 
 Session::Session(Socket socket, ServerContext& server, Site& site, Client client)
     : server_(server),
@@ -26,8 +34,13 @@ asio::awaitable<void> Session::run() {
   running_ = true;
   try {
     bool goes_on = true;
+    if (policy_->https) goes_on = co_await start_tls();
     while (goes_on) goes_on = co_await serve_one();
-    co_await say_farewell();
+    // Closed with something unread, a TCP socket would be reset, and the client lose what it has not read
+    // yet.
+    enter(Phase::kFarewell);
+    stream_.shut_down_send();
+    co_await stream_.discard_input();
   } catch (const boost::system::system_error& error) {
     server_.log.debug("{}: the connection broke: {}", client_.peer, error.code().message());
   } catch (const std::exception& error) {
@@ -60,11 +73,13 @@ void Session::enter(Phase phase) {
 // ---- what it has carried ----
 
 ConnectionFacts Session::facts() const {
-  return {.protocol = protocol(),
-          .client = client_,
-          .reference = reference_,
-          .since = began_,
-          .traffic = traffic_};
+  ConnectionFacts facts{.protocol = protocol(),
+                        .client = client_,
+                        .reference = reference_,
+                        .since = began_,
+                        .traffic = traffic_};
+  facts.client.token = token_;
+  return facts;
 }
 
 ReferenceTraffic Session::take_traffic() { return {reference_, traffic_ - std::exchange(told_, traffic_)}; }
@@ -76,6 +91,17 @@ void Session::count_for(const std::string& reference) {
 }
 
 // ---- requests ----
+
+asio::awaitable<bool> Session::start_tls() {
+  try {
+    TlsIdentity identity = co_await stream_.start_tls(*policy_->tls);
+    note_identity(client_, std::move(identity));
+  } catch (const Error& error) {
+    server_.log.info("{}: closed, {}", client_.peer, error.what());
+    co_return false;
+  }
+  co_return true;
+}
 
 asio::awaitable<bool> Session::serve_one() {
   enter(Phase::kWaiting);
@@ -100,6 +126,7 @@ asio::awaitable<bool> Session::serve_one() {
     share.emplace(server_.budget, claim);
   }
   Answer answer = co_await answer_to(request, target);
+  if (share) share->shrink_to(answer.body.size());
   const bool keep_alive = request.keep_alive && !request.has_body && !stopping_;
   co_await send(request, std::move(answer), keep_alive);
   co_return keep_alive;
@@ -127,17 +154,22 @@ asio::awaitable<std::size_t> Session::receive() {
   co_return bytes;
 }
 
+bool Session::is_known(const Request& request) const {
+  if (!last_.resource || last_.path != request.path || last_.authorization != request.authorization)
+    return false;
+  if (stopping_ || request.method == Method::kOther || request.has_body) return false;
+  return last_.resource->fixed || std::chrono::steady_clock::now() - last_.found < kNameKept;
+}
+
 asio::awaitable<Answer> Session::answer_to(const Request& request, const Target& target) {
-  const bool again = last_.resource && last_.path == request.path && !stopping_ &&
-                     last_.authorization == request.authorization && request.method != Method::kOther &&
-                     !request.has_body;
-  if (again) co_return resource_answer(request, last_.resource);
+  if (is_known(request)) co_return resource_answer(request, last_.resource);
   Client client = client_;
   const bool asks_tokens = !policy_->tokens.empty();
   if (asks_tokens && !request.authorization.empty()) {
     const auto secret = shown_secret(request.authorization);
     if (const auto name = secret ? policy_->tokens.name_of(*secret) : std::nullopt) client.token = *name;
   }
+  token_ = client.token;
   const Visitor visitor{client, policy_->access, asks_tokens && client.token.empty()};
   LiveFacts live;
   if (needs_live_facts(target.kind)) {
@@ -147,7 +179,8 @@ asio::awaitable<Answer> Session::answer_to(const Request& request, const Target&
   const Sources sources{server_.catalog, site_, server_.metrics, server_.log};
   const auto work = [&] { return answer(request, target, visitor, sources, live); };
   Answer made = co_await run_on(server_.workers, work);
-  if (made.resource && made.resource->fixed) last_ = {request.path, request.authorization, made.resource};
+  if (made.resource)
+    last_ = {request.path, request.authorization, made.resource, std::chrono::steady_clock::now()};
   co_return made;
 }
 
@@ -182,10 +215,8 @@ asio::awaitable<void> Session::send_content(const Request& request, const Answer
     promised = true;
     const std::string head = header_text(answer, request, keep_alive, std::time(nullptr));
     co_await sender.send(stream_, head, traffic_.bytes_sent);
-  } catch (const boost::system::system_error&) {
-    throw;
-  } catch (const std::exception& error) {
-    fault = error.what();
+  } catch (const ContentFailure& failure) {
+    fault = failure.what();
   }
   memory_ = sender.take_memory();
   if (fault.empty()) co_return;
@@ -196,14 +227,6 @@ asio::awaitable<void> Session::send_content(const Request& request, const Answer
   if (promised) throw boost::system::system_error(asio::error::connection_aborted);
   const Answer failed = error_answer(500, "it cannot be read; the server's log says why");
   co_await send_text(request, failed, keep_alive);
-}
-
-asio::awaitable<void> Session::say_farewell() {
-  // Closed with something unread, a TCP socket would be reset, and the client lose what it has not read yet.
-  enter(Phase::kFarewell);
-  stream_.shut_down_send();
-  Bytes scratch(4 * kKiB);
-  for (std::size_t bytes = scratch.size(); bytes > 0;) bytes = co_await stream_.read_some(scratch);
 }
 
 }  // namespace vmpack::http

@@ -33,6 +33,8 @@ class Session final : public Connection {
  private:
   enum class Phase { kWaiting, kAnswering, kFarewell };
 
+  /// False when the client is not to be talked to.
+  asio::awaitable<bool> start_tls();
   /// False when it was the last one.
   asio::awaitable<bool> serve_one();
   /// nullopt when the client has gone, or the server stops.
@@ -42,7 +44,7 @@ class Session final : public Connection {
   asio::awaitable<void> send(const Request& request, Answer answer, bool keep_alive);
   asio::awaitable<void> send_text(const Request& request, const Answer& answer, bool keep_alive);
   asio::awaitable<void> send_content(const Request& request, const Answer& answer, bool keep_alive);
-  asio::awaitable<void> say_farewell();
+  [[nodiscard]] bool is_known(const Request& request) const;
   void enter(Phase phase);
   /// From now on traffic is that of `reference`.
   void count_for(const std::string& reference);
@@ -51,7 +53,7 @@ class Session final : public Connection {
   Site& site_;
   Stream stream_;
   const PolicyPtr policy_;
-  Client client_;
+  Client client_;  // without a token: each request shows its own
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   Phase phase_ = Phase::kWaiting;
   std::chrono::steady_clock::time_point phase_began_ = began_;
@@ -61,14 +63,17 @@ class Session final : public Connection {
   std::string input_;  // what was read of the next requests
   PieceMemory memory_;
 
-  /// What was sent last, if its path cannot mean anything else: many requests in a row ask for it.
+  /// What was sent last, since many requests in a row ask for it. It is kept open, but asked for again after
+  /// a moment if its path may mean something else by then.
   struct Remembered {
     std::string path;
     std::string authorization;
     ResourcePtr resource;
+    std::chrono::steady_clock::time_point found;
   };
   Remembered last_;
 
+  std::string token_;      // name of the one that was shown last, for others to see
   std::string reference_;  // that traffic is counted for
   Traffic traffic_;
   Traffic told_;  // of it, to the metrics

@@ -54,7 +54,7 @@ class Session final : public Connection {
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point phase_began_;
   bool answering_ = false;  // an option of the handshake
-  Traffic told_;  // of what was carried, to the metrics
+  Traffic told_;            // of what was carried, to the metrics
   bool stopping_ = false;
 };
 

@@ -7,6 +7,7 @@
 #include "server/http/site.hpp"
 #include "tests/server/server_under_test.hpp"
 #include "tests/support/files.hpp"
+#include "tests/support/hooked_store.hpp"
 #include "tests/support/memory_store.hpp"
 #include "tests/support/run_command.hpp"
 
@@ -16,8 +17,10 @@ namespace {
 const SnapshotDigest kSnapshot(sha256(as_byte_view("a snapshot")));
 const std::string kSecret = "0123456789abcdef0123456789abcdef";
 
-std::shared_ptr<Repository> make_repository() {
-  auto store = std::make_shared<MemoryStore>();
+/// What `fails` throws before an operation is how that fails.
+std::shared_ptr<Repository> make_repository(std::function<void()> fails) {
+  const auto hook = [fails = std::move(fails)](std::string_view, std::string_view, bool) { fails(); };
+  const auto store = std::make_shared<HookedStore>(std::make_shared<MemoryStore>(), hook);
   Repository::init(*store, {});
   return Repository::open(store);
 }
@@ -61,7 +64,10 @@ struct HttpUnderTest : ServerUnderTest {
     return std::string(as_text(content(offset, length)));
   }
 
-  std::shared_ptr<Repository> repository = make_repository();
+  std::atomic<bool> store_is_down = false;
+  std::shared_ptr<Repository> repository = make_repository([this] {
+    if (store_is_down) throw Error(ErrorCode::kIo, "the network is down");
+  });
   http::Site site{repository, std::make_shared<FrameCache>(kFrameCacheBytesMin)};
   std::once_flag http_listening;
 };
@@ -95,6 +101,15 @@ TEST_CASE("curl gets pages, several over one connection") {
   CHECK(page.find("Content-Security-Policy: default-src 'none'") != std::string::npos);
 }
 
+TEST_CASE("a server is healthy without its repository, but not ready") {
+  HttpUnderTest at;
+  at.store_is_down = true;
+  CHECK(at.status("/healthz") == "200");
+  CHECK(at.status("/readyz") == "503");
+  CHECK(at.status("/catalog.json") == "500");
+  CHECK(at.stop_and_read_log().find("the network is down") != std::string::npos);
+}
+
 TEST_CASE("an image comes whole, in ranges, and again from where a copy broke off") {
   HttpUnderTest at;
   const std::string url = "http://x/images/web:v1";
@@ -112,7 +127,7 @@ TEST_CASE("an image comes whole, in ranges, and again from where a copy broke of
 TEST_CASE("an image by digest may be kept for ever, and one by tag must be asked about") {
   HttpUnderTest at;
   const std::string by_tag = at.talk(request("/images/web:v1", "", "HEAD"));
-  CHECK(by_tag.find("Cache-Control: no-cache\r\n") != std::string::npos);
+  CHECK(by_tag.find("Cache-Control: public, no-cache\r\n") != std::string::npos);
   CHECK(by_tag.find("Content-Length: 8388608\r\n") != std::string::npos);
   CHECK(by_tag.find("Accept-Ranges: bytes\r\n") != std::string::npos);
   CHECK(body_of(by_tag).empty());
@@ -228,7 +243,7 @@ TEST_CASE("files of the repository can be fetched by their keys, and nothing els
   const std::string head = at.curl({"-I", "http://x" + url}).out;
   CHECK(head.find("immutable") != std::string::npos);
   CHECK(head.find("ETag: \"" + digits + "\"") != std::string::npos);
-  CHECK(at.curl({"-I", "http://x/places/" + digits}).out.find("Cache-Control: no-cache") !=
+  CHECK(at.curl({"-I", "http://x/places/" + digits}).out.find("Cache-Control: public, no-cache") !=
         std::string::npos);
   CHECK(at.curl({"http://x/places/" + digits}).out == "some places");
   for (const std::string other : {"/refs/web/v1", "/leases/bbbb", "/vmpack.json", "/places/", "/packs/"})
