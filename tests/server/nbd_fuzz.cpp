@@ -3,26 +3,17 @@
 // over a socket pair. The image behind it aborts the program on any range that lies outside. The first byte
 // says whether the server has no TLS, offers it or insists on it.
 #include <openssl/ssl.h>
-#include <spdlog/logger.h>
-#include <sys/socket.h>
 
 #include <array>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
-#include <boost/asio/use_future.hpp>
 
 #include "server/nbd/session.hpp"
-#include "tests/server/fake_exports.hpp"
+#include "tests/server/connection_fuzz.hpp"
 #include "tests/server/option_data.hpp"
 #include "tests/server/tls_files.hpp"
 #include "tests/support/fuzz.hpp"
 
 namespace vmpack {
 namespace {
-
-constexpr std::size_t kImageBytes = 3 * kMiB / 2;
 
 PolicyPtr policy_with(TlsMode mode) {
   Settings settings{.limits = {.bytes_in_flight = 48 * kMiB}};
@@ -33,69 +24,18 @@ PolicyPtr policy_with(TlsMode mode) {
   return make_policy(settings);
 }
 
-struct World {
-  World() {
-    auto image =
-        std::make_shared<test::FakeImage>(kImageBytes, std::vector<ByteRange>{{64 * kKiB, 512 * kKiB}});
-    image->in_memory = [](std::uint64_t offset) { return offset / (256 * kKiB) % 2 == 0; };
-    image->before_read = [](std::uint64_t offset) {
-      if (offset % 7 == 0) throw Error(ErrorCode::kDamaged, "damaged");
-    };
-    catalog.add("web:v1", image);
-    catalog.add("broken:v1", nullptr);
-  }
-
-  test::FakeCatalog catalog;
-  ServerMetrics metrics;
-  Budget budget{{64, 48 * kMiB}};
-  asio::io_context network{1};
-  asio::thread_pool workers{1};
-  spdlog::logger log{"fuzz"};
+struct World : test::FuzzWorld {
   std::array<PolicyPtr, 3> policies{policy_with(TlsMode::kOff), policy_with(TlsMode::kOffered),
                                     policy_with(TlsMode::kRequired)};
-  CurrentPolicy policy{policies.front()};
-  ServerContext context{catalog, metrics, workers, budget, policy, log, {}};
 };
-
-asio::awaitable<void> send_all(Stream& stream, ByteView bytes) {
-  std::array buffers{asio::const_buffer(bytes.data(), bytes.size())};
-  try {
-    co_await stream.write(buffers);
-    stream.shut_down_send();
-  } catch (const boost::system::system_error&) {
-    // The server has had enough.
-  }
-}
-
-asio::awaitable<void> receive_all(Stream& stream) {
-  Bytes scratch(64 * kKiB);
-  try {
-    for (std::size_t bytes = scratch.size(); bytes > 0;) bytes = co_await stream.read_some(scratch);
-  } catch (const boost::system::system_error&) {
-    // Closed with something of ours unread.
-  }
-}
 
 void run_connection(World& world, ByteView input) {
   if (input.empty()) return;
   const auto mode = std::to_integer<std::size_t>(input.front()) % world.policies.size();
   world.policy.set(world.policies.at(mode));
-  input = input.subspan(1);
-  std::array<int, 2> pair{};
-  VMPACK_ASSERT(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0);
-  asio::io_context& network = world.network;
-  network.restart();
-  const asio::generic::stream_protocol protocol(AF_UNIX, 0);
-  Stream client(Socket(network, protocol, pair[0]));
-  const auto session = std::make_shared<nbd::Session>(Socket(network, protocol, pair[1]), world.context,
-                                                      Client{.peer = "fuzz"});
-  asio::co_spawn(network, send_all(client, input), asio::detached);
-  asio::co_spawn(network, receive_all(client), asio::detached);
-  asio::co_spawn(network, session->run(), asio::detached);
-  network.run();
-  // Something may still be fetched ahead. There is one worker, and this is the last that it does.
-  asio::post(world.workers, asio::use_future).wait();
-  VMPACK_ASSERT(world.budget.taken().requests == 0 && world.budget.taken().bytes == 0);
+  test::run_connection(world, input.subspan(1), [&](Socket socket) {
+    return std::make_shared<nbd::Session>(std::move(socket), world.context, Client{.peer = "fuzz"});
+  });
 }
 
 void append_request(Bytes& to, nbd::Command command, std::uint64_t offset, std::uint32_t length,
@@ -137,15 +77,15 @@ void append_requests(Bytes& to) {
   append_request(to, Command::kRead, 0, 512);
   append_request(to, Command::kRead, 1, 300'000);
   append_request(to, Command::kRead, 700, 1'000'000, nbd::kFlagDontFragment);
-  append_request(to, Command::kBlockStatus, 0, kImageBytes);
+  append_request(to, Command::kBlockStatus, 0, test::kFuzzImageBytes);
   append_request(to, Command::kBlockStatus, 512, 4096, nbd::kFlagRequestOne);
-  append_request(to, Command::kCache, 0, kImageBytes);
+  append_request(to, Command::kCache, 0, test::kFuzzImageBytes);
   append_request(to, Command::kFlush, 0, 0);
   append_request(to, Command::kTrim, 0, 512);
   append_request(to, Command::kWriteZeroes, 0, 512);
   append_request(to, Command::kWrite, 0, 16);
   append(to, Bytes(16));
-  append_request(to, Command::kRead, kImageBytes - 1, 2);
+  append_request(to, Command::kRead, test::kFuzzImageBytes - 1, 2);
   append_request(to, Command::kRead, 256 * kKiB + 3, 256 * kKiB);
   append_request(to, Command::kDisconnect, 0, 0);
 }
