@@ -76,7 +76,7 @@ class Server:
             assert self.process.poll() is None and time.monotonic() < deadline, self.log()
             time.sleep(0.02)
         with open(ready) as uris:
-            self.unix_uri, self.tcp_uri = uris.read().split()
+            self.unix_uri, self.tcp_uri, *self.http_uris = uris.read().split()
         assert self.unix_uri.split("://")[1] == "/?socket=" + self.socket
 
     def uri(self, export):
