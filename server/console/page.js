@@ -5,7 +5,7 @@
   const kPollMs = 2000;
   const kCatalogPollMs = 10000;
   const kRowsShown = 50;
-  const kConnectionsShown = 20;
+  const kConnectionsShown = 10;
   const kPackagesShown = 500;
   const kGraphPoints = 60;
   const kGraphWidth = 600;
@@ -135,11 +135,11 @@
     const body = document.createDocumentFragment();
     for (const row of rows.slice(0, kConnectionsShown)) {
       const line = make("tr");
-      const client = make("td", row.peer);
       const who = identity(row);
-      if (who) client.append(make("small", who));
+      const client = make("td", who || row.peer);
+      if (who) client.append(make("small", row.peer));
       line.append(client, make("td", row.reference), make("td", row.protocol.toUpperCase(), "wide"),
-        make("td", bytes(Math.round(row.rate)) + "/s", "number"), make("td", bytes(row.bytes), "number"),
+        make("td", bytes(Math.round(row.rate)) + "/s", "number"), make("td", bytes(row.bytes), "number wide"),
         make("td", number(row.requests), "number wide"), make("td", duration(row.seconds), "number wide"));
       body.append(line);
     }
