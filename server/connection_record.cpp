@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+
 #include "libvmpack/base/format_text.hpp"
 
 namespace vmpack {
@@ -14,18 +16,19 @@ std::string identity_of(const Client& client) {
   return {};
 }
 
-Record record_of(const ConnectionRecord& connection) {
-  const auto name = connection.exported.empty() ? std::string(connection.protocol) : connection.exported;
-  Record record(fmt::format("{}: {} {} after {:.1f} s: {} requests, {} sent, {} failed",
-                            connection.client.peer, connection.end, name, connection.seconds,
-                            format_count(connection.requests), format_bytes(connection.bytes_sent),
-                            format_count(connection.failures)));
-  record.add("event", "connection").add("protocol", connection.protocol).add("peer", connection.client.peer);
-  record.add("identity", identity_of(connection.client)).add("tls", connection.tls);
-  record.add("export", connection.exported).add("snapshot", connection.snapshot);
-  record.add("seconds", connection.seconds).add("requests", connection.requests);
-  record.add("bytes_sent", connection.bytes_sent).add("failures", connection.failures);
-  record.add("end", connection.end);
+Record record_of(const ConnectionFacts& facts, const ConnectionEnd& end) {
+  const auto protocol = to_string(facts.protocol);
+  const Traffic& traffic = facts.traffic;
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - facts.since;
+  Record record(fmt::format("{}: {} {} after {:.1f} s: {} requests, {} sent, {} failed", facts.client.peer,
+                            end.how, end.exported.empty() ? protocol : end.exported, seconds.count(),
+                            format_count(traffic.requests), format_bytes(traffic.bytes_sent),
+                            format_count(traffic.failures)));
+  record.add("event", "connection").add("protocol", protocol).add("peer", facts.client.peer);
+  record.add("identity", identity_of(facts.client)).add("tls", end.tls);
+  record.add("export", end.exported).add("snapshot", end.snapshot).add("seconds", seconds.count());
+  record.add("requests", traffic.requests).add("bytes_sent", traffic.bytes_sent);
+  record.add("failures", traffic.failures).add("end", end.how);
   return record;
 }
 

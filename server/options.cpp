@@ -10,6 +10,7 @@
 #include "libvmpack/base/format_text.hpp"
 #include "server/config/file.hpp"
 #include "server/config/settings.hpp"
+#include "server/policy.hpp"
 
 namespace vmpack {
 namespace {
@@ -87,6 +88,7 @@ ParsedOptions parse_options(int argc, const char* const* argv, std::ostream& out
     line.parse(argc, argv);
     Settings settings = line.settings();
     if (!line.only_checks()) return {std::move(settings), 0};
+    static_cast<void>(make_policy(settings));  // what its files hold
     out << config::describe(settings);
     return {std::nullopt, 0};
   } catch (const CLI::ParseError& error) {

@@ -12,6 +12,7 @@
 
 #include "libvmpack/base/error.hpp"
 #include "libvmpack/base/format_text.hpp"
+#include "server/connection_record.hpp"
 #include "server/http/credentials.hpp"
 #include "server/tls.hpp"
 
@@ -32,10 +33,12 @@ Session::Session(Socket socket, ServerContext& server, Site& site, Client client
 
 asio::awaitable<void> Session::run() {
   running_ = true;
+  std::string_view how = "lost";
   try {
     bool goes_on = true;
     if (policy_->https) goes_on = co_await start_tls();
     while (goes_on) goes_on = co_await serve_one();
+    how = "closed";
     // Closed with something unread, a TCP socket would be reset, and the client lose what it has not read
     // yet.
     enter(Phase::kFarewell);
@@ -46,6 +49,7 @@ asio::awaitable<void> Session::run() {
   } catch (const std::exception& error) {
     server_.log.error("{}: closed: {}", client_.peer, error.what());
   }
+  server_.log.info("{}", record_of(facts(), {how, stream_.has_tls(), reference_, {}}).text());
   stream_.close();
 }
 

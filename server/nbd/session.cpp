@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <spdlog/logger.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -56,7 +57,18 @@ void Session::check_deadlines(std::chrono::steady_clock::time_point now) {
              since && now - *since > policy_->limits.send_stall) {
     server_.log.warn("{}: closed, it has taken no data for {}", client_.peer, policy_->limits.send_stall);
     close();
+  } else if (phase_ == Phase::kTransmission) {
+    check_idle(now);
   }
+}
+
+void Session::check_idle(std::chrono::steady_clock::time_point now) {
+  const auto requests = transmission_->statistics().requests;
+  const auto idle = policy_->limits.idle;
+  if (std::exchange(requests_seen_, requests) != requests) last_request_ = now;
+  if (idle.count() == 0 || now - std::max(last_request_, phase_began_) <= idle) return;
+  server_.log.info("{}: closed, it has asked for nothing for {}", client_.peer, idle);
+  transmission_->stop();
 }
 
 ConnectionFacts Session::facts() const {
@@ -192,17 +204,9 @@ asio::awaitable<void> Session::transmit(Agreement agreement) {
   if (error) std::rethrow_exception(error);
 }
 
-void Session::report(const Export& exported, std::string_view end) const {
-  const auto& statistics = transmission_->statistics();
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - phase_began_;
-  ConnectionRecord record{.client = client_, .protocol = "nbd", .end = end};
-  record.exported = exported.name;
-  record.snapshot = exported.snapshot.hex();
-  record.seconds = seconds.count();
-  record.requests = statistics.requests;
-  record.bytes_sent = statistics.bytes_sent;
-  record.failures = statistics.failures;
-  server_.log.info("{}", record_of(record).text());
+void Session::report(const Export& exported, std::string_view how) const {
+  const ConnectionEnd end{how, stream_->has_tls(), exported.name, exported.snapshot.hex()};
+  server_.log.info("{}", record_of(facts(), end).text());
 }
 
 asio::awaitable<void> Session::say_farewell() {

@@ -40,7 +40,8 @@ class Session final : public Connection {
   asio::awaitable<void> transmit(Agreement agreement);
   asio::awaitable<void> say_farewell();
   /// The one line that the log has of a connection.
-  void report(const Export& exported, std::string_view end) const;
+  void report(const Export& exported, std::string_view how) const;
+  void check_idle(std::chrono::steady_clock::time_point now);
   void enter(Phase phase);
   void close();
 
@@ -53,6 +54,8 @@ class Session final : public Connection {
   Phase phase_ = Phase::kHandshake;
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point phase_began_;
+  std::uint64_t requests_seen_ = 0;  // when deadlines were checked last
+  std::chrono::steady_clock::time_point last_request_;
   bool answering_ = false;  // an option of the handshake
   Traffic told_;            // of what was carried, to the metrics
   bool stopping_ = false;

@@ -121,8 +121,15 @@ TEST_CASE("what --check-config prints says the same when it is read again") {
   const std::string described = config::describe(first.settings());
   ConfigUnderTest second(described);
   CHECK(config::describe(second.settings()) == described);
-  CHECK(first.parse({"--check-config"}).exit_code == 0);
-  CHECK(first.out.str() == described);
+}
+
+TEST_CASE("--check-config prints the settings, and looks into the files that they name") {
+  ConfigUnderTest good("repo = \"/r\"\n");
+  CHECK(good.parse({"--check-config"}).exit_code == 0);
+  CHECK(good.out.str() == config::describe(good.settings()));
+  ConfigUnderTest bad("repo = \"/r\"\ntls = \"on\"\ntls-psk = \"missing\"\n");
+  CHECK(bad.parse({"--check-config"}).exit_code == 2);
+  CHECK(bad.err.str().find("missing") != std::string::npos);
 }
 
 TEST_CASE("defaults are printed so that they can be read again as well") {

@@ -252,6 +252,45 @@ def a_flood_of_nonsense_does_not_flood_the_log(world):
     assert any("more like this were not shown" in line for line in daemon.messages()), daemon.log()
 
 
+def packs_of(world):
+    folder = os.path.join(world.repository, "packs")
+    return {os.path.join(path, name) for path, _, names in os.walk(folder) for name in names}
+
+
+def a_lost_file_fails_its_own_reads_and_no_others(world):
+    """And when it is back, they succeed."""
+    before = packs_of(world)
+    world.ingest("db:v1", 9)
+    lost = packs_of(world) - before
+    daemon = Daemon(world)
+    web, db = daemon.connect("web:v1"), daemon.connect("db:v1")
+    for pack in lost:
+        os.rename(pack, pack + ".away")
+    content = world.images["db:v1"][1]
+    offsets = range(0, len(content) - 4096, MIB)
+    failed = [offset for offset in offsets if refused(lambda: db.pread(4096, offset))]
+    assert failed, "all of it was read without its packs"
+    for offset in failed:
+        assert web.pread(4096, offset) == world.images["web:v1"][1][offset:offset + 4096]
+    assert any("db:v1" in line["message"] for line in daemon.lines() if line["level"] == "error"), daemon.log()
+    for pack in lost:
+        os.rename(pack + ".away", pack)
+    assert all(db.pread(4096, offset) == content[offset:offset + 4096] for offset in failed)
+    db.shutdown()
+    daemon.wait(lambda: any(line.get("export") == "db:v1" for line in daemon.lines()))
+    record = next(line for line in daemon.lines() if line.get("export") == "db:v1")
+    assert record["failures"] == len(failed), (record, len(failed))
+    daemon.stop()
+
+
+def closes_what_asks_for_nothing(world):
+    daemon = Daemon(world, "[limits]\nidle = 1\n")
+    client = daemon.connect()
+    daemon.wait(lambda: any("asked for nothing" in line for line in daemon.messages()))
+    assert refused(lambda: client.pread(512, 0))
+    daemon.stop()
+
+
 def gives_up_root_and_its_rights(world):
     if os.geteuid() != 0:
         return
@@ -274,6 +313,8 @@ PROMISES = [
     takes_fewer_connections_where_few_descriptors_are_allowed,
     tells_of_each_connection_in_one_line,
     a_flood_of_nonsense_does_not_flood_the_log,
+    a_lost_file_fails_its_own_reads_and_no_others,
+    closes_what_asks_for_nothing,
     gives_up_root_and_its_rights,
 ]
 
