@@ -12,7 +12,7 @@ declare -A vmpack_packages=(
   [runtime]='libcurl4 librados2 libtomlplusplus3 qemu-utils fuse3 gzip xz-utils zstd bzip2 nbdkit libnbd-bin libguestfs0 libguestfs-xfs
              linux-image-cloud-amd64'
   [samples]='mmdebstrap grub-pc-bin qemu-system-x86 qemu-utils e2fsprogs xfsprogs btrfs-progs lvm2 fdisk gdisk jq'
-  [test]='curl openssl gnutls-bin fuse3 python3 python3-libnbd python3-selenium chromium chromium-driver nbdkit libnbd-bin fio jq e2fsprogs ntfs-3g
+  [test]='curl openssl gnutls-bin systemd fuse3 python3 python3-libnbd python3-selenium chromium chromium-driver nbdkit libnbd-bin fio jq e2fsprogs ntfs-3g
           dosfstools mtools qemu-utils qemu-block-extra qemu-system-x86
           clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19 strace shellcheck xfsprogs btrfs-progs lvm2'
   [cluster]='ceph-mon ceph-mgr ceph-osd radosgw ceph-common curl iproute2 python3-libnbd libnbd-bin e2fsprogs'
