@@ -99,6 +99,7 @@ int run(const std::vector<std::string>& arguments, const Context& context) {
   add_import(app, context, action);
   add_repair(app, context, action);
   add_purge(app, context, action);
+  add_doctor(app, context, action);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app.parse(reversed);

@@ -77,6 +77,7 @@ void add_files(CLI::App& app, const Context& context, Action& action);
 void add_cat(CLI::App& app, const Context& context, Action& action);
 void add_forget(CLI::App& app, const Context& context, Action& action);
 void add_gc(CLI::App& app, const Context& context, Action& action);
+void add_doctor(CLI::App& app, const Context& context, Action& action);
 void add_hold(CLI::App& app, const Context& context, Action& action);
 
 /// Runs one command line (without the program's name). Never throws.
