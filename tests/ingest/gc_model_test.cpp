@@ -51,6 +51,19 @@ struct Fate {
   std::function<void()> meanwhile;  ///< of a pause
 };
 
+/// In a thread of its own: what waits for it is in the middle of something.
+void run_elsewhere(const std::function<void()>& work) {
+  std::exception_ptr error;
+  std::thread([&] {
+    try {
+      work();
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }).join();
+  if (error) std::rethrow_exception(error);
+}
+
 class Machine {
  public:
   Machine(const ModelPlace& place, Fate fate)
@@ -81,8 +94,7 @@ class Machine {
         if (now >= fate_.at && now < fate_.at + fate_.length && !done) fail("no route");
         return;
       case Fate::kPaused:
-        // In a thread of its own: what waits here is in the middle of something.
-        if (now == fate_.at && !done && !paused_.exchange(true)) std::thread(fate_.meanwhile).join();
+        if (now == fate_.at && !done && !paused_.exchange(true)) run_elsewhere(fate_.meanwhile);
         return;
     }
   }

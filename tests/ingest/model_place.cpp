@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "libvmpack/base/error.hpp"
 #include "libvmpack/store/s3/s3_store.hpp"
 #include "tests/support/memory_store.hpp"
 
@@ -57,8 +58,12 @@ class S3Place final : public ModelPlace {
     store_ = open_s3_store(std::move(settings));
   }
   ~S3Place() override {
-    stub_.fail({});
-    stub_.empty();
+    try {
+      stub_.fail({});
+      stub_.empty();
+    } catch (const Error&) {
+      // Whatever uses the stub next will say so.
+    }
   }
 
   [[nodiscard]] std::shared_ptr<Store> store() const override { return store_; }
