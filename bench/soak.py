@@ -31,6 +31,7 @@ CACHE = 64 * MIB
 GROWTH_MAX = 24 * MIB  # of memory between the second quarter and the last: less than a cache's worth of anything
 DESCRIPTORS_MAX = 8  # more with nobody connected than before the load
 IMAGES = 4
+SETTLE_SECONDS = 6  # until clients that are gone are noticed
 BLOCKS = (512, 4096, 65536, 1 * MIB)
 
 
@@ -183,7 +184,7 @@ class Soak:
 
     def settled_descriptors(self):
         """With nobody connected."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + SETTLE_SECONDS
         fewest = self.descriptors()
         while time.monotonic() < deadline:
             time.sleep(0.5)

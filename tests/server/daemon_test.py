@@ -80,7 +80,8 @@ class Daemon:
             self.process = subprocess.Popen([*before, world.vmserve, "--config", self.config, *flags], stderr=log)
         self.wait(lambda: os.path.exists(os.path.join(self.folder, "ready")))
         with open(os.path.join(self.folder, "ready")) as uris:
-            _, self.tcp_uri = uris.read().split()
+            self.tcp_uri, *http = uris.read().split()[1:]
+        self.http_uri = http[0].rstrip("/") if http else None
 
     def write(self, text, head=None):
         with open(self.config, "w") as file:
@@ -257,12 +258,19 @@ def packs_of(world):
     return {os.path.join(path, name) for path, _, names in os.walk(folder) for name in names}
 
 
+def counted(daemon, metric):
+    """The sum of a metric, over whatever it is told apart by."""
+    with urllib.request.urlopen(f"{daemon.http_uri}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric))
+
+
 def a_lost_file_fails_its_own_reads_and_no_others(world):
     """And when it is back, they succeed."""
     before = packs_of(world)
     world.ingest("db:v1", 9)
     lost = packs_of(world) - before
-    daemon = Daemon(world)
+    daemon = Daemon(world, flags=["--http", "127.0.0.1:0"])
     web, db = daemon.connect("web:v1"), daemon.connect("db:v1")
     for pack in lost:
         os.rename(pack, pack + ".away")
@@ -273,6 +281,7 @@ def a_lost_file_fails_its_own_reads_and_no_others(world):
     for offset in failed:
         assert web.pread(4096, offset) == world.images["web:v1"][1][offset:offset + 4096]
     assert any("db:v1" in line["message"] for line in daemon.lines() if line["level"] == "error"), daemon.log()
+    daemon.wait(lambda: counted(daemon, "vmserve_failures_total") == len(failed))
     for pack in lost:
         os.rename(pack + ".away", pack)
     assert all(db.pread(4096, offset) == content[offset:offset + 4096] for offset in failed)
