@@ -157,6 +157,17 @@ void append_now(std::vector<MetricFamily>& families, const MetricsNow& now) {
   counter("vmserve_cache_evictions_total", "Frames that had to make room for others.", now.cache.evictions);
   gauge("vmserve_cache_bytes", "Memory that cached frames take.", now.cache.bytes);
   gauge("vmserve_cache_limit_bytes", "Memory that cached frames may take.", now.cache.bytes_max);
+  if (now.disk_cache) {
+    counter("vmserve_disk_cache_hits_total", "Reads of the store that the disk cache answered.",
+            now.disk_cache->hits);
+    counter("vmserve_disk_cache_misses_total", "Reads that went to the store.", now.disk_cache->misses);
+    counter("vmserve_disk_cache_damaged_total", "Copies that were not what was written.",
+            now.disk_cache->damaged);
+    counter("vmserve_disk_cache_failed_writes_total", "Copies that could not be kept.",
+            now.disk_cache->failed_writes);
+    gauge("vmserve_disk_cache_bytes", "Space that the disk cache takes.", now.disk_cache->bytes);
+    gauge("vmserve_disk_cache_limit_bytes", "Space that it may take.", now.disk_cache->bytes_max);
+  }
   gauge("vmserve_stopping", "1 while the server waits for its last connections to end.",
         now.stopping ? 1 : 0);
 }

@@ -6,11 +6,13 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "libvmpack/read/frame_cache.hpp"
+#include "libvmpack/store/disk_cache.hpp"
 #include "server/traffic.hpp"
 
 namespace vmpack {
@@ -23,6 +25,7 @@ enum class StoreOperation { kGetRange, kGet, kStat, kList };
 /// What is looked at when somebody asks, instead of being counted.
 struct MetricsNow {
   FrameCache::Statistics cache;
+  std::optional<DiskCache::Statistics> disk_cache;  ///< where there is one
   std::uint64_t nbd_connections = 0;
   std::uint64_t http_connections = 0;
   bool stopping = false;

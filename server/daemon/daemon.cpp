@@ -138,7 +138,7 @@ class Daemon {
     repository_ = Repository::open(open_served_store());
     const auto cache = std::make_shared<FrameCache>(settings_.cache.memory_bytes);
     exports_ = std::make_unique<RepositoryExports>(repository_, cache, metrics_);
-    site_ = std::make_unique<http::Site>(repository_, cache);
+    site_ = std::make_unique<http::Site>(repository_, cache, disk_cache_);
     const unsigned workers = std::max(4U, 2 * std::thread::hardware_concurrency());
     const ServerThreads threads{static_cast<unsigned>(settings_.threads), workers};
     server_ = std::make_unique<Server>(*exports_, metrics_, std::move(policy), threads, log_);
@@ -149,7 +149,8 @@ class Daemon {
     auto store = meter_store(open_store(settings_.repository), metrics_);
     const CacheSettings& cache = settings_.cache;
     if (cache.disk_folder.empty()) return store;
-    return make_near_store(std::move(store), DiskCache::open(cache.disk_folder, cache.disk_bytes));
+    disk_cache_ = DiskCache::open(cache.disk_folder, cache.disk_bytes);
+    return make_near_store(std::move(store), disk_cache_);
   }
 
   /// Returns the URIs.
@@ -265,6 +266,7 @@ class Daemon {
   spdlog::logger log_;
   std::string status_;
   ServerMetrics metrics_;
+  std::shared_ptr<DiskCache> disk_cache_;  // null: none
   std::shared_ptr<const Repository> repository_;
   std::unique_ptr<RepositoryExports> exports_;
   std::unique_ptr<http::Site> site_;

@@ -140,7 +140,9 @@ class Answering {
   }
 
   [[nodiscard]] MetricsNow metrics_now() const {
+    const DiskCache* const copies = sources_.site.disk_cache.get();
     return {.cache = sources_.site.cache->statistics(),
+            .disk_cache = copies != nullptr ? std::optional(copies->statistics()) : std::nullopt,
             .nbd_connections = open_connections(Protocol::kNbd),
             .http_connections = open_connections(Protocol::kHttp),
             .stopping = live_.stopping};

@@ -6,16 +6,22 @@
 
 #include "libvmpack/read/frame_cache.hpp"
 #include "libvmpack/repo/repository.hpp"
+#include "libvmpack/store/disk_cache.hpp"
 #include "server/http/catalog.hpp"
 
 namespace vmpack::http {
 
 struct Site {
-  Site(std::shared_ptr<const Repository> of, std::shared_ptr<const FrameCache> frames)
-      : repository(std::move(of)), cache(std::move(frames)), catalog(repository) {}
+  Site(std::shared_ptr<const Repository> of, std::shared_ptr<const FrameCache> frames,
+       std::shared_ptr<const DiskCache> copies = nullptr)
+      : repository(std::move(of)),
+        cache(std::move(frames)),
+        disk_cache(std::move(copies)),
+        catalog(repository) {}
 
   const std::shared_ptr<const Repository> repository;
   const std::shared_ptr<const FrameCache> cache;
+  const std::shared_ptr<const DiskCache> disk_cache;  ///< null: none
   Catalog catalog;
 };
 
