@@ -384,11 +384,23 @@ class Purge {
   void commit() {
     for (std::size_t i = 0; i < report_.snapshots.size(); ++i)
       commit_snapshot(report_.snapshots[i], made_[i]);
-    for (const SnapshotDigest& snapshot : repository_->snapshots()) {
+    for (const SnapshotDigest& snapshot : snapshots_with_places()) {
       const bool is_new =
           std::ranges::find(report_.snapshots, snapshot, &PurgedSnapshot::after) != report_.snapshots.end();
       if (!is_new && !is_purged(snapshot)) move_places_of(snapshot);
     }
+  }
+
+  /// Also those that a killed purge has removed but for their places, and those that a writer is about to
+  /// commit.
+  [[nodiscard]] std::vector<SnapshotDigest> snapshots_with_places() const {
+    constexpr std::string_view kFolder = "places/";
+    std::vector<SnapshotDigest> snapshots;
+    store_.list(kFolder, [&](const std::string& key, std::uint64_t) {
+      if (const auto digest = Digest::from_hex(std::string_view(key).substr(kFolder.size())))
+        snapshots.emplace_back(*digest);
+    });
+    return snapshots;
   }
 
   [[nodiscard]] bool is_purged(const SnapshotDigest& snapshot) const {
