@@ -226,13 +226,13 @@ def start_figure(options, folder):
 
 
 def make_snapshots(options, folder, repository):
-    """So many snapshots, each of its own (by a label) with its reference. In memory: waiting for a disk each time takes long."""
+    """So many snapshots, each of its own (by a label) with its reference. In memory and one by one: waiting for a disk or for other writers takes long."""
     run(options.vmpack, "init", "-q", repository)
     image = folder / "small.raw"
     image.write_bytes(os.urandom(65536))
     ingest = f"{options.vmpack} ingest -q --no-os --repo {repository} {image} many:@ --label number=@"
     numbers = "\n".join(map(str, range(options.snapshots)))
-    run("xargs", "-P", os.cpu_count(), "-I", "@", "sh", "-c", ingest, input=numbers)
+    run("xargs", "-I", "@", "sh", "-c", ingest, input=numbers)
 
 
 def start_seconds(options, folder, repository):
