@@ -16,7 +16,7 @@ declare -A vmpack_packages=(
           dosfstools mtools qemu-utils qemu-block-extra qemu-system-x86
           clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19 strace shellcheck xfsprogs btrfs-progs lvm2'
   [cluster]='ceph-mon ceph-mgr ceph-osd radosgw ceph-common curl iproute2 python3-libnbd libnbd-bin e2fsprogs'
-  [bench]='restic borgbackup casync fio jq time ntfs-3g python3-libnbd'
+  [bench]='restic borgbackup casync fio jq time ntfs-3g python3-libnbd nginx-light'
 )
 
 usage() {
