@@ -23,9 +23,10 @@ inline constexpr std::uint64_t kPayloadBytesMax =
 inline constexpr std::uint64_t kNameBytesMax = 4096;  ///< of any string, by the protocol
 inline constexpr std::uint64_t kOptionBytesMax = 64 * kKiB;  ///< of an option's data that is looked at
 inline constexpr std::uint64_t kOptionSkippedBytesMax =
-    1 * kMiB;                                      ///< of larger ones, which are skipped and refused
-inline constexpr std::uint32_t kOptionsMax = 256;  ///< in one handshake
-inline constexpr std::uint32_t kQueriesMax = 64;   ///< in one metadata option
+    1 * kMiB;  ///< of larger ones, which are skipped and refused
+/// In one handshake. Clients that list exports ask about each of them; what bounds the rest is the time.
+inline constexpr std::uint32_t kOptionsMax = 65'536;
+inline constexpr std::uint32_t kQueriesMax = 64;  ///< in one metadata option
 inline constexpr std::size_t kExportsListedMax = 20'000;
 inline constexpr std::uint64_t kListReplyBytesMax = 16 * kMiB;  ///< memory set aside for a list of them
 inline constexpr std::size_t kExtentsMax = 32 * 1024;           ///< in one block status reply

@@ -248,6 +248,16 @@ TEST_CASE("INFO tells of an export and stays; unknown information requests MUST 
   peers.still_negotiates();
 }
 
+TEST_CASE("a client may ask about every export that a long list told it of, within one handshake") {
+  Peers peers;
+  for (int i = 0; i < 1000; ++i) {
+    peers.wire.option(kInfo, string("web:v1") + "0000");
+    peers.wire.reply(kInfo, kInfoReply, "0000" + number(kExportBytes, 16) + "0403");
+    peers.wire.ack(kInfo);
+  }
+  peers.still_negotiates();
+}
+
 TEST_CASE("GO with the parameters of an INFO before it tells the same") {
   Peers peers;
   for (const auto option : {kInfo, kGo}) {
