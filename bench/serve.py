@@ -249,12 +249,14 @@ def start_seconds(options, folder, repository):
     path = folder / "start.sock"
     start = time.monotonic()
     process = subprocess.Popen([options.vmserve, "--repo", repository, "--nbd", f"unix:{path}", "--ready-file", ready, "--log-level", "error"])
-    while not ready.exists():
-        time.sleep(0.001)
-    seconds = time.monotonic() - start
-    exports = int(run("/usr/bin/python3", "-c", COUNT_EXPORTS, path))
-    process.terminate()
-    process.wait()
+    try:
+        while not ready.exists():
+            time.sleep(0.001)
+        seconds = time.monotonic() - start
+        exports = int(run("/usr/bin/python3", "-c", COUNT_EXPORTS, path))
+    finally:
+        process.terminate()
+        process.wait()
     if exports != options.snapshots:
         raise SystemExit(f"vmserve lists {exports} exports, not {options.snapshots}")
     return seconds
