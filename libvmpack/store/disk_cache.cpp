@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
-#include <limits>
 
 #include "libvmpack/base/checksum.hpp"
 #include "libvmpack/base/error.hpp"
@@ -22,6 +21,8 @@ namespace {
 constexpr std::uint64_t kSegmentBytesMax = 256 * kMiB;
 /// What is dropped at once is no more than this part of the cache.
 constexpr std::uint64_t kSegmentsMin = 16;
+/// Restarts begin a segment each; with more than so many times what a full cache has, the oldest go.
+constexpr std::uint64_t kSegmentsTimesMax = 4;
 /// Copies that are found in this part, the oldest, are written again: what is used stays.
 constexpr std::size_t kOldestPart = 4;
 
@@ -164,18 +165,23 @@ void DiskCache::load() {
     struct stat status{};
     if (::fstat(segment->file.get(), &status) != 0) throw system_error(errno, "cannot read", path);
     segment->file_bytes = segment->end = static_cast<std::uint64_t>(status.st_size);
+    if (segment->file_bytes > kSegmentBytesMax) {  // not ours, and nothing that is read may be larger
+      ::unlink(path.c_str());
+      continue;
+    }
     auto records = read_table(segment->file, segment->file_bytes, path);
     if (!records) records = scan_records(segment->file, segment->file_bytes, path);
     std::uint64_t at = 0;
     for (const RecordHeader& record : *records) {
-      if (at > std::numeric_limits<std::uint32_t>::max()) break;  // not a segment of ours
+      if (at + sizeof(RecordHeader) + record.bytes > segment->file_bytes) break;  // no table of ours
       places_[record.id] = {number, static_cast<std::uint32_t>(at), record.bytes};
       at += sizeof(RecordHeader) + record.bytes;
     }
     statistics_.bytes += segment->file_bytes;
     segments_.push_back(std::move(segment));
   }
-  while (statistics_.bytes > bytes_max_) drop_oldest();
+  const std::uint64_t segments_max = kSegmentsTimesMax * (bytes_max_ / segment_bytes_max_);
+  while (statistics_.bytes > bytes_max_ || segments_.size() > segments_max) drop_oldest();
 }
 
 std::optional<Bytes> DiskCache::find(const Digest& id) {

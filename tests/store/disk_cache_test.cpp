@@ -126,6 +126,22 @@ TEST_CASE("damaged files cost copies, and nothing else") {
   }
 }
 
+TEST_CASE("files that are no segments of ours take no memory, and restarts leave no heap of small ones") {
+  const TempDir folder;
+  std::filesystem::create_directory(folder / "cache");
+  const std::filesystem::path huge = folder / "cache/000000000001.segment";
+  std::ofstream(huge) << "x";
+  std::filesystem::resize_file(huge, std::uint64_t{1} << 40);
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    const auto cache = DiskCache::open(folder / "cache", kBytesMax);
+    cache->keep(id_of(i), random_bytes(i, 1000));
+  }
+  CHECK_FALSE(std::filesystem::exists(huge));
+  CHECK(segments_in(folder / "cache").size() <= 65);
+  const auto cache = DiskCache::open(folder / "cache", kBytesMax);
+  CHECK(count_found(*cache, 90, 10, 1000) == 10);
+}
+
 TEST_CASE("many threads at once get what was kept") {
   const TempDir folder;
   const auto cache = DiskCache::open(folder / "cache", kBytesMax);
