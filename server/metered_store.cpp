@@ -4,6 +4,8 @@
 #include <chrono>
 #include <utility>
 
+#include "libvmpack/store/forwarding_store.hpp"
+
 namespace vmpack {
 namespace {
 
@@ -29,54 +31,36 @@ class Measurement {
   bool failed_ = true;
 };
 
-class MeteredStore final : public Store {
+class MeteredStore final : public ForwardingStore {
  public:
   MeteredStore(std::unique_ptr<Store> store, ServerMetrics& metrics)
-      : store_(std::move(store)), metrics_(metrics) {}
+      : ForwardingStore(std::move(store)), metrics_(metrics) {}
 
   void get_range(std::string_view key, std::uint64_t offset, ByteSpan into) override {
     Measurement measurement(metrics_, StoreOperation::kGetRange);
-    store_->get_range(key, offset, into);
+    ForwardingStore::get_range(key, offset, into);
     measurement.succeeded(into.size());
-  }
-  bool distrust(std::string_view key, std::uint64_t offset, std::uint64_t bytes) override {
-    return store_->distrust(key, offset, bytes);
   }
   Bytes get(std::string_view key, std::uint64_t bytes_max, StoreStat* stat) override {
     Measurement measurement(metrics_, StoreOperation::kGet);
-    Bytes bytes = store_->get(key, bytes_max, stat);
+    Bytes bytes = ForwardingStore::get(key, bytes_max, stat);
     measurement.succeeded(bytes.size());
     return bytes;
   }
   std::optional<StoreStat> stat(std::string_view key) override {
     Measurement measurement(metrics_, StoreOperation::kStat);
-    auto found = store_->stat(key);
+    auto found = ForwardingStore::stat(key);
     measurement.succeeded(0);
     return found;
   }
   void list(std::string_view prefix,
             const std::function<void(const std::string& key, std::uint64_t bytes)>& each) override {
     Measurement measurement(metrics_, StoreOperation::kList);
-    store_->list(prefix, each);
+    ForwardingStore::list(prefix, each);
     measurement.succeeded(0);
   }
 
-  bool put_if_absent(std::string_view key, std::span<const ByteView> parts) override {
-    return store_->put_if_absent(key, parts);
-  }
-  std::unique_ptr<StoreDraft> begin_draft() override { return store_->begin_draft(); }
-  bool replace_if_version(std::string_view key, ByteView bytes,
-                          const std::optional<StoreVersion>& expected) override {
-    return store_->replace_if_version(key, bytes, expected);
-  }
-  void remove(std::string_view key) override { store_->remove(key); }
-  void clean_up() override { store_->clean_up(); }
-  std::int64_t now() override { return store_->now(); }
-  std::string local_path(std::string_view key) override { return store_->local_path(key); }
-  [[nodiscard]] std::string location() const override { return store_->location(); }
-
  private:
-  std::unique_ptr<Store> store_;
   ServerMetrics& metrics_;
 };
 
