@@ -8,51 +8,37 @@ Needs the programs in $VMPACK and $VMSERVE, and libnbd's Python module. Exit cod
 import glob
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 
-from real_clients import World, nbd, run
+from real_clients import Server, World, nbd, run
 
 MIB = 1024 * 1024
 
 
-class Server:
-    """vmserve with little memory and a disk cache, in a with block."""
+class CachingServer(Server):
+    """vmserve with a disk cache, in a with block."""
 
-    def __init__(self, world, *options):
-        self.folder = tempfile.mkdtemp(dir=world.folder)
-        self.command = [world.vmserve, "--repo", world.repository, "--nbd", f"unix:{self.folder}/nbd.sock", "--http", "127.0.0.1:0",
-                        "--cache", "64M", "--disk-cache", f"{world.folder}/copies", "--disk-cache-size", "1G",
-                        "--ready-file", f"{self.folder}/ready", "--log-level", "warn", *options]
+    def __init__(self, world, options):
+        super().__init__(world.vmserve, world.repository, tempfile.mkdtemp(dir=world.folder), "--http", "127.0.0.1:0", *options)
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command)
-        deadline = time.monotonic() + 30
-        while not os.path.exists(f"{self.folder}/ready"):
-            assert self.process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-        with open(f"{self.folder}/ready") as uris:
-            self.http = uris.read().split()[1]
         return self
 
     def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0
+        self.stop()
 
     def read_all(self, reference):
         handle = nbd.NBD()
-        handle.connect_uri(f"nbd+unix:///{reference}?socket={self.folder}/nbd.sock")
+        handle.connect_uri(self.uri(reference))
         size = handle.get_size()
         content = b"".join(handle.pread(min(4 * MIB, size - at), at) for at in range(0, size, 4 * MIB))
         handle.shutdown()
         return content
 
     def metric(self, name):
-        text = urllib.request.urlopen(f"{self.http}/metrics", timeout=20).read().decode()
+        text = urllib.request.urlopen(f"{self.http_uris[0]}/metrics", timeout=20).read().decode()
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((name + " ", name + "{")))
 
 
@@ -69,20 +55,21 @@ def main():
     with tempfile.TemporaryDirectory(prefix="vmserve-disk-cache-") as folder:
         world = World(folder)
         world.ingest("web:v1", 1)
+        options = ["--disk-cache", f"{folder}/copies", "--disk-cache-size", "1G"]
         content = world.images["web:v1"][1]
-        with Server(world) as server:
+        with CachingServer(world, options) as server:
             assert server.read_all("web:v1") == content
             assert server.metric("vmserve_disk_cache_hits_total") < server.metric("vmserve_disk_cache_misses_total")
             first_bytes = server.metric("vmserve_store_read_bytes_total")
-            second = run(*Server(world).command, code=1)  # has the folder already
+            second = run(world.vmserve, "--repo", world.repository, "--nbd", f"unix:{folder}/second.sock", *options, code=1)  # has the folder already
             assert "another process uses the disk cache" in second.stderr, second.stderr
-        with Server(world) as server:
+        with CachingServer(world, options) as server:
             assert server.read_all("web:v1") == content
             assert server.metric("vmserve_disk_cache_hits_total") > 10
             again_bytes = server.metric("vmserve_store_read_bytes_total")
             assert again_bytes < first_bytes / 20, (first_bytes, again_bytes)
         damage(f"{folder}/copies")
-        with Server(world) as server:
+        with CachingServer(world, options) as server:
             assert server.read_all("web:v1") == content
             assert server.metric("vmserve_disk_cache_damaged_total") > 0
             assert server.metric("vmserve_damage_total") == 0
